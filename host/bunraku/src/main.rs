@@ -1,0 +1,3 @@
+//! The program: arguments, configuration, wiring, signals and exit codes.
+
+fn main() {}

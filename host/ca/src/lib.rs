@@ -1,0 +1,1 @@
+//! Issues, renews and revokes; the only crate near the CA key.

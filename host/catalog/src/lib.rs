@@ -1,0 +1,1 @@
+//! Classes to resources, stages, edges, exports and the wire JSON. Pure.

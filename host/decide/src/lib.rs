@@ -1,0 +1,1 @@
+//! Chains of plugins and what their answers add up to. Pure.

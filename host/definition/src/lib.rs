@@ -1,0 +1,1 @@
+//! A node definition: the YAML that an external node classifier prints.

@@ -1,0 +1,1 @@
+//! The files agents fetch: plugins, external facts and module files.

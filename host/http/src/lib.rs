@@ -1,0 +1,1 @@
+//! Routes of the agent protocol; identity from TLS; no decisions.

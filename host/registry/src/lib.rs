@@ -1,0 +1,1 @@
+//! Node definitions in S3 or a directory.

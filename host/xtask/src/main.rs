@@ -1,0 +1,3 @@
+//! Building plugins, demo, tests and benches.
+
+fn main() {}

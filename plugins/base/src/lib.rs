@@ -1,0 +1,1 @@
+//! Provider: login_allowed and apt.

@@ -1,0 +1,1 @@
+//! Approver and classifier over the registry.
