@@ -1,0 +1,69 @@
+//! The database file and its tables.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::{Row, SqlSafeStr};
+
+use crate::{Error, cannot_open};
+
+/// In order; one that was released never changes.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("../migrations/0001_first.sql"))];
+
+/// Makes the file and its folder where they are missing, so that nobody else can read either.
+/// SQLite gives its `-wal` and `-shm` files the same mode.
+pub(crate) fn create_file(path: &Path) -> Result<(), Error> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        create_folder(folder)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// A folder of mode 0700, where there is none yet.
+pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+pub(crate) async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), Error> {
+    let migrations = MIGRATIONS
+        .into_iter()
+        .map(|(version, name, sql)| {
+            Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        })
+        .collect();
+    Migrator::with_migrations(migrations).run(connection).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => schema(path, found),
+        MigrateError::Execute(source) => cannot_open(path, source),
+        other => Error::Open { path: path.to_owned(), source: Box::new(other) },
+    })
+}
+
+/// For a reader, which cannot migrate.
+pub(crate) async fn check(path: &Path, readers: &SqlitePool) -> Result<(), Error> {
+    let found: i64 = sqlx::query("SELECT coalesce(max(version), 0) AS version FROM _sqlx_migrations")
+        .fetch_one(readers)
+        .await
+        .and_then(|row| row.try_get("version"))
+        .map_err(|e| cannot_open(path, e))?;
+    if found == known() { Ok(()) } else { Err(schema(path, found)) }
+}
+
+fn schema(path: &Path, found: i64) -> Error {
+    Error::Schema { path: path.to_owned(), found, known: known() }
+}
+
+fn known() -> i64 {
+    MIGRATIONS.last().map_or(0, |(version, ..)| *version)
+}
