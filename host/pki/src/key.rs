@@ -1,0 +1,251 @@
+//! Public keys that we certify, and the private keys that sign.
+
+use std::fmt;
+
+use aws_lc_rs::signature as verification;
+use rcgen::{KeyPair, PublicKeyData as _};
+
+use crate::der::{self, Value};
+use crate::fingerprint::Fingerprint;
+use crate::pem;
+
+const RSA: &str = "1.2.840.113549.1.1.1";
+const EC: &str = "1.2.840.10045.2.1";
+const ED25519: &str = "1.3.101.112";
+
+/// Kind of a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyAlgorithm {
+    /// RSA with a modulus of 2048 to 8192 bits.
+    Rsa,
+    /// ECDSA on NIST P-256.
+    EcP256,
+    /// ECDSA on NIST P-384.
+    EcP384,
+    /// ECDSA on NIST P-521.
+    EcP521,
+    /// Ed25519.
+    Ed25519,
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KeyAlgorithm::Rsa => "RSA",
+            KeyAlgorithm::EcP256 => "EC P-256",
+            KeyAlgorithm::EcP384 => "EC P-384",
+            KeyAlgorithm::EcP521 => "EC P-521",
+            KeyAlgorithm::Ed25519 => "Ed25519",
+        })
+    }
+}
+
+/// A public key that is strong enough to certify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Its kind.
+    pub algorithm: KeyAlgorithm,
+    /// Its size in bits: the modulus of an RSA key, the field of the others.
+    pub bits: u32,
+    /// The SubjectPublicKeyInfo in DER, in the one encoding that it has.
+    pub spki_der: Vec<u8>,
+    /// Content of the BIT STRING in it.
+    point: Vec<u8>,
+}
+
+/// Why a key is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not a SubjectPublicKeyInfo in DER.
+    #[error("the public key cannot be read")]
+    Encoding,
+    /// Too weak, too large or malformed.
+    #[error("the RSA key has {0} bits; 2048 to 8192 are accepted")]
+    RsaBits(usize),
+    /// An even modulus, or an exponent that is even or 1.
+    #[error("the RSA key is not a sound one: modulus and exponent must be odd, the exponent at least 3")]
+    RsaNumbers,
+    /// Another algorithm or curve, named by its object identifier.
+    #[error("keys of the kind {0} are not accepted; RSA, EC P-256, P-384, P-521 and Ed25519 are")]
+    Algorithm(String),
+    /// A private key that cannot be read.
+    #[error("the private key cannot be read: it must be one unencrypted PKCS#8, PKCS#1 or SEC1 key in PEM")]
+    Private,
+    /// The random source failed.
+    #[error("the key cannot be made: {0}")]
+    Generation(String),
+}
+
+impl PublicKey {
+    /// Reads a SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it is no such thing, of an unknown kind, or too weak.
+    pub fn parse(spki_der: &[u8]) -> Result<PublicKey, KeyError> {
+        let fields =
+            Value::only(spki_der).and_then(|v| v.children(der::SEQUENCE)).map_err(|_| KeyError::Encoding)?;
+        let [algorithm, key] = fields.as_slice() else { return Err(KeyError::Encoding) };
+        let point = key.whole_bits().map_err(|_| KeyError::Encoding)?;
+        let algorithm = algorithm.children(der::SEQUENCE).map_err(|_| KeyError::Encoding)?;
+        let (oid, parameters) = algorithm.split_first().ok_or(KeyError::Encoding)?;
+        let oid = oid.oid().map_err(|_| KeyError::Encoding)?;
+        let (algorithm, bits) = match (oid.as_str(), parameters) {
+            (RSA, [null]) if null.primitive(der::NULL) == Ok(&[]) => (KeyAlgorithm::Rsa, rsa_bits(point)?),
+            (EC, [curve]) => curve_of(&curve.oid().map_err(|_| KeyError::Encoding)?, point)?,
+            (ED25519, []) if point.len() == 32 => (KeyAlgorithm::Ed25519, 256),
+            (RSA | EC | ED25519, _) => return Err(KeyError::Encoding),
+            _ => return Err(KeyError::Algorithm(oid)),
+        };
+        Ok(PublicKey { algorithm, bits, spki_der: spki_der.to_vec(), point: point.to_vec() })
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo: the key's name in the store.
+    pub fn digest(&self) -> Fingerprint {
+        Fingerprint::of(&self.spki_der)
+    }
+
+    /// RFC 5280's method 1, which OpenSSL and Puppet use.
+    pub(crate) fn sha1_key_id(&self) -> Vec<u8> {
+        use sha1::Digest as _;
+        sha1::Sha1::digest(&self.point).to_vec()
+    }
+
+    /// Checks a signature over `message` made with the algorithm `oid`; see [`signature_algorithm`].
+    pub(crate) fn verify(&self, oid: &str, message: &[u8], signature: &[u8]) -> bool {
+        let Some(algorithm) = signature_algorithm(self.algorithm, oid) else { return false };
+        verification::UnparsedPublicKey::new(algorithm, &self.point).verify(message, signature).is_ok()
+    }
+}
+
+/// The verification for a key of this kind and a signature algorithm's identifier, if we accept the
+/// pair. MD5 and SHA-1 are not among them.
+pub(crate) fn signature_algorithm(
+    key: KeyAlgorithm,
+    oid: &str,
+) -> Option<&'static dyn verification::VerificationAlgorithm> {
+    use KeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519, Rsa};
+    Some(match (key, oid) {
+        (Rsa, "1.2.840.113549.1.1.11") => &verification::RSA_PKCS1_2048_8192_SHA256,
+        (Rsa, "1.2.840.113549.1.1.12") => &verification::RSA_PKCS1_2048_8192_SHA384,
+        (Rsa, "1.2.840.113549.1.1.13") => &verification::RSA_PKCS1_2048_8192_SHA512,
+        (EcP256, "1.2.840.10045.4.3.2") => &verification::ECDSA_P256_SHA256_ASN1,
+        (EcP256, "1.2.840.10045.4.3.3") => &verification::ECDSA_P256_SHA384_ASN1,
+        (EcP256, "1.2.840.10045.4.3.4") => &verification::ECDSA_P256_SHA512_ASN1,
+        (EcP384, "1.2.840.10045.4.3.2") => &verification::ECDSA_P384_SHA256_ASN1,
+        (EcP384, "1.2.840.10045.4.3.3") => &verification::ECDSA_P384_SHA384_ASN1,
+        (EcP384, "1.2.840.10045.4.3.4") => &verification::ECDSA_P384_SHA512_ASN1,
+        (EcP521, "1.2.840.10045.4.3.2") => &verification::ECDSA_P521_SHA256_ASN1,
+        (EcP521, "1.2.840.10045.4.3.3") => &verification::ECDSA_P521_SHA384_ASN1,
+        (EcP521, "1.2.840.10045.4.3.4") => &verification::ECDSA_P521_SHA512_ASN1,
+        (Ed25519, ED25519) => &verification::ED25519,
+        _ => return None,
+    })
+}
+
+fn rsa_bits(key: &[u8]) -> Result<u32, KeyError> {
+    let numbers = Value::only(key).and_then(|v| v.children(der::SEQUENCE)).map_err(|_| KeyError::Encoding)?;
+    let [modulus, exponent] = numbers.as_slice() else { return Err(KeyError::Encoding) };
+    let modulus = modulus.unsigned().map_err(|_| KeyError::Encoding)?;
+    let exponent = exponent.unsigned().map_err(|_| KeyError::Encoding)?;
+    let bits = bit_length(modulus);
+    let odd = |number: &[u8]| number.last().is_some_and(|b| b & 1 == 1);
+    match u32::try_from(bits) {
+        Ok(bits @ 2048..=8192) if odd(modulus) && odd(exponent) && exponent != [1] => Ok(bits),
+        Ok(2048..=8192) => Err(KeyError::RsaNumbers),
+        _ => Err(KeyError::RsaBits(bits)),
+    }
+}
+
+/// Bits of a big-endian number without leading zeros.
+fn bit_length(number: &[u8]) -> usize {
+    let unused = number.first().map_or(0, |b| b.leading_zeros());
+    (number.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or(0))
+}
+
+fn curve_of(oid: &str, point: &[u8]) -> Result<(KeyAlgorithm, u32), KeyError> {
+    let (algorithm, bits, field) = match oid {
+        "1.2.840.10045.3.1.7" => (KeyAlgorithm::EcP256, 256, 32),
+        "1.3.132.0.34" => (KeyAlgorithm::EcP384, 384, 48),
+        "1.3.132.0.35" => (KeyAlgorithm::EcP521, 521, 66),
+        other => return Err(KeyError::Algorithm(format!("EC {other}"))),
+    };
+    // Uncompressed only: one key has one encoding, and so one digest. Whether the point is on the
+    // curve shows when the request's signature is checked with it.
+    if point.first() != Some(&4) || point.len() != 1 + 2 * field {
+        return Err(KeyError::Encoding);
+    }
+    Ok((algorithm, bits))
+}
+
+/// Kinds of key that we make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyKind {
+    /// ECDSA on NIST P-256: small and fast, and every agent of Puppet 5 and later takes it.
+    #[default]
+    EcP256,
+    /// RSA with 4096 bits, as Puppet's own CA has it.
+    Rsa4096,
+}
+
+/// A private key. It never shows in `Debug` output.
+pub struct SigningKey {
+    pub(crate) pair: KeyPair,
+    public: PublicKey,
+}
+
+impl SigningKey {
+    /// Makes a key. RSA takes a second or so: call it where waiting hurts nobody.
+    ///
+    /// # Errors
+    /// [`KeyError::Generation`] when the library or the random source fails.
+    pub fn generate(kind: KeyKind) -> Result<SigningKey, KeyError> {
+        let pair = match kind {
+            KeyKind::EcP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            KeyKind::Rsa4096 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_4096),
+        };
+        SigningKey::new(pair.map_err(|e| KeyError::Generation(e.to_string()))?)
+    }
+
+    /// Opens an unencrypted PKCS#8, PKCS#1 (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`) key.
+    ///
+    /// # Errors
+    /// [`KeyError`]; it quotes nothing of the text.
+    pub fn from_pem(text: &[u8]) -> Result<SigningKey, KeyError> {
+        // OpenSSL writes the curve's parameters as a block of their own before a SEC1 key.
+        let blocks = pem::all(text).map_err(|_| KeyError::Private)?;
+        let mut keys = blocks.into_iter().filter(|(label, _)| label != "EC PARAMETERS");
+        let (Some((label, der)), None) = (keys.next(), keys.next()) else { return Err(KeyError::Private) };
+        if !["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"].contains(&label.as_str()) {
+            return Err(KeyError::Private);
+        }
+        SigningKey::new(KeyPair::try_from(der).map_err(|_| KeyError::Private)?)
+    }
+
+    fn new(pair: KeyPair) -> Result<SigningKey, KeyError> {
+        let public = PublicKey::parse(&pair.subject_public_key_info())?;
+        Ok(SigningKey { pair, public })
+    }
+
+    /// The key as PEM, for a file that only its owner may read.
+    pub fn to_secret_pem(&self) -> String {
+        let der = self.pair.serialized_der();
+        // A key is written as it was read or made, so the label follows its content.
+        let label = match Value::only(der).and_then(|v| v.children(der::SEQUENCE)).as_deref() {
+            Ok([_, second, ..]) if second.primitive(der::INTEGER).is_ok() => "RSA PRIVATE KEY",
+            Ok([_, second, ..]) if second.primitive(der::OCTET_STRING).is_ok() => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        pem::write(label, der)
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({} {})", self.public.algorithm, self.public.digest())
+    }
+}
