@@ -4,6 +4,7 @@
 //! the distribution's own ([`Agent::installed`], Puppet 7 on Debian 12) and one of the 8 line
 //! ([`Agent::eight`], chosen by `BUNRAKU_AGENT8`).
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -17,6 +18,9 @@ use crate::{agent8, tools};
 
 /// An agent run that takes longer is killed.
 const LIMIT_SECONDS: u32 = 300;
+
+const SKIPPED: &str =
+    "SKIPPED: agent 8 is not tested here; set BUNRAKU_AGENT8 to debian, or to a folder with bin/puppet";
 
 /// Where the agent's machine sees the folder of an agent that is not installed.
 const FOLDER: &str = "/opt/agent";

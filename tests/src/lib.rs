@@ -8,8 +8,14 @@
 
 pub mod agent;
 mod agent8;
+pub mod hadoop;
 pub mod machine;
+pub mod master;
+pub mod packages;
+pub mod request;
+pub mod s3;
 pub mod tools;
+pub mod wire;
 
 use std::path::PathBuf;
 

@@ -6,9 +6,8 @@
 //! The network is the host's: loopback ports are shared.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
@@ -188,19 +187,13 @@ impl Machine {
         self.shell_with(script, &[file, text]).map(|_| ())
     }
 
-    /// Every process that runs inside, without process 1 and its reader.
+    /// Every process that runs inside, without process 1, its reader, and what a test itself put there just now.
     ///
     /// # Errors
     /// When `ps` does not run.
     pub fn processes(&self) -> Result<Vec<Process>> {
-        let list = self.shell("ps -e -o pid=,stat=,user:32=,args=")?;
-        Ok(list.lines().filter_map(process).filter(|p| p.pid > 2 && !p.command.starts_with("ps ")).collect())
-    }
-
-    /// A file of the machine that no test has named before, for input to a command.
-    pub fn scratch(&self, suffix: &str) -> PathBuf {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        PathBuf::from(format!("/tmp/scratch-{}{suffix}", NEXT.fetch_add(1, Ordering::Relaxed)))
+        let list = tools::run(self.command("ps").args(["-e", "-o", "pid=,ppid=,stat=,user:32=,args="]))?;
+        Ok(String::from_utf8(list.stdout)?.lines().filter_map(process).collect())
     }
 }
 
@@ -218,13 +211,13 @@ fn child_of(parent: u32) -> Result<u32> {
     children.trim().parse().with_context(|| format!("{file} holds {children:?}, wanted one process id"))
 }
 
-/// One line of `ps`; a dead process that waits to be reaped is none.
+/// One line of `ps`. A dead process that waits to be reaped is none; one that entered from outside has no parent.
 fn process(line: &str) -> Option<Process> {
     let mut words = line.split_whitespace();
-    let pid = words.next()?.parse().ok()?;
-    if words.next()?.starts_with('Z') {
-        return None;
-    }
+    let (pid, parent) = (words.next()?.parse().ok()?, words.next()?);
+    let state = words.next()?;
     let user = words.next()?.to_owned();
-    Some(Process { user, pid, command: words.collect::<Vec<_>>().join(" ") })
+    let command = words.collect::<Vec<_>>().join(" ");
+    let ours = pid == 1 || parent == "0" || (parent == "1" && command == "cat");
+    (!ours && !state.starts_with('Z')).then_some(Process { user, pid, command })
 }

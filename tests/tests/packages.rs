@@ -1,0 +1,100 @@
+//! The stand-in packages behave as the real ones where the roles depend on it; shown with `puppet apply`.
+
+use anyhow::Result;
+use bunraku_tests::agent::Agent;
+use bunraku_tests::hadoop;
+use bunraku_tests::machine::Machine;
+use bunraku_tests::packages::Repository;
+
+/// The manifest that a person would write for a CDH3 namenode, with everything a role uses.
+const NAMENODE: &str = include_str!("../fixtures/namenode.pp");
+
+#[test]
+fn a_namenode_by_hand_is_applied_once_and_then_changes_nothing() -> Result<()> {
+    let repository = Repository::build(&hadoop::packages())?;
+    let machine = Machine::start_with("nn.cluster.test", &[repository.folder()])?;
+    machine.write("/etc/apt/stub.asc", repository.key())?;
+    machine.write("/root/site.pp", NAMENODE)?;
+    let agent = Agent::installed();
+    let first = agent.apply(&machine, &["/root/site.pp"])?.expect_code(2)?;
+    for resource in ["Exec[import apt key]", "Package[hadoop-0.20-namenode]", "Exec[format-dfs]"] {
+        assert!(first.changed().iter().any(|r| r == resource), "{resource} did not change: {}", first.output);
+    }
+    let service = "/usr/lib/hadoop-0.20/bin/hadoop-0.20-namenode infinity";
+    let running = machine.processes()?;
+    assert!(running.iter().any(|p| p.user == "hadoop" && p.command == service), "{running:?}");
+    let second = agent.apply(&machine, &["/root/site.pp"])?.expect_code(0)?;
+    assert!(second.changed().is_empty(), "{}", second.output);
+    eprintln!("first run {:?}, second {:?}", first.took, second.took);
+    Ok(())
+}
+
+#[test]
+fn a_second_format_is_refused() -> Result<()> {
+    let (machine, _repository) = installed("formatted.cluster.test", "hadoop-0.20-namenode")?;
+    let format = "HADOOP_CONF_DIR=/tmp/conf runuser -u hadoop -- hadoop namenode -format";
+    machine.write("/tmp/conf/hdfs-site.xml", &site("dfs.name.dir", "/var/lib/hadoop-0.20/name"))?;
+    machine.shell(format)?;
+    let before = machine.read("/var/lib/hadoop-0.20/name/current/VERSION")?;
+    assert!(machine.shell(format).is_err(), "a formatted directory was formatted again");
+    assert_eq!(machine.read("/var/lib/hadoop-0.20/name/current/VERSION")?, before);
+    Ok(())
+}
+
+#[test]
+fn a_service_starts_stops_and_restarts_and_tells_its_state() -> Result<()> {
+    let (machine, _repository) = installed("service.cluster.test", "hadoop-0.20-jobtracker")?;
+    let service = |action: &str| machine.shell(&format!("service hadoop-0.20-jobtracker {action}"));
+    let address = |value: &str| {
+        machine.write("/etc/hadoop-0.20/conf.empty/mapred-site.xml", &site("mapred.job.tracker", value))
+    };
+    assert!(service("status").is_err(), "a service that was never started claims to run");
+    address("")?;
+    assert!(service("start").is_err(), "a jobtracker started without an address");
+    address("jt.cluster.test:8021")?;
+    service("start")?;
+    service("status")?;
+    let before = machine.processes()?;
+    service("start")?;
+    assert_eq!(machine.processes()?, before, "a second start must change nothing");
+    service("restart")?;
+    let after = machine.processes()?;
+    assert_eq!(after.len(), 1);
+    assert_ne!(after, before, "restart left the old process");
+    service("stop")?;
+    assert!(machine.processes()?.is_empty());
+    assert!(service("status").is_err());
+    Ok(())
+}
+
+#[test]
+fn java_is_not_installed_before_its_licence_is_accepted() -> Result<()> {
+    let (machine, _repository) = sourced("licence.cluster.test")?;
+    let install = "DEBIAN_FRONTEND=noninteractive apt-get -q -y install sun-java6-bin";
+    assert!(machine.shell(install).is_err());
+    machine
+        .shell("echo 'sun-java6-bin shared/accepted-sun-dlj-v1-1 boolean true' | debconf-set-selections")?;
+    machine.shell(install)?;
+    Ok(())
+}
+
+/// A machine on which the repository is known. The machine goes first when both are dropped.
+fn sourced(name: &str) -> Result<(Machine, Repository)> {
+    let repository = Repository::build(&hadoop::packages())?;
+    let machine = Machine::start_with(name, &[repository.folder()])?;
+    machine.write("/etc/apt/sources.list", "deb [trusted=yes] file:/srv/packages stub main\n")?;
+    machine.shell("apt-get -q update")?;
+    Ok((machine, repository))
+}
+
+fn installed(name: &str, package: &str) -> Result<(Machine, Repository)> {
+    let (machine, repository) = sourced(name)?;
+    machine
+        .shell("echo 'sun-java6-bin shared/accepted-sun-dlj-v1-1 boolean true' | debconf-set-selections")?;
+    machine.shell(&format!("DEBIAN_FRONTEND=noninteractive apt-get -q -y install {package}"))?;
+    Ok((machine, repository))
+}
+
+fn site(name: &str, value: &str) -> String {
+    format!("<configuration><property><name>{name}</name><value>{value}</value></property></configuration>")
+}
