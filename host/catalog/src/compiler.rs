@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     Map,
-    error::{CompileError, Origin, Owner},
+    error::{CompileError, Fault, Origin, Owner},
     fragment::{Fragment, FragmentResource, IncludedClass, ParamValue, RunStage},
     index::ClassIndex,
     name,
@@ -194,7 +194,11 @@ impl Compiler {
     }
 
     pub(crate) fn misstep(&self, what: &'static str) -> CompileError {
-        CompileError::Misstep { node: self.target.certname.clone(), what }
+        self.fail(Fault::Misstep(what))
+    }
+
+    pub(crate) fn fail(&self, fault: Fault) -> CompileError {
+        CompileError::new(&self.target.certname, fault)
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -202,7 +206,7 @@ impl Compiler {
     }
 
     pub(crate) fn bad_name(&self, class: usize, what: String) -> CompileError {
-        CompileError::BadName { node: self.target.certname.clone(), owner: self.owner(class), what }
+        self.fail(Fault::BadName { owner: self.owner(class), what })
     }
 
     pub(crate) fn owner(&self, class: usize) -> Owner {
@@ -250,14 +254,13 @@ impl Compiler {
         let origin = by.map_or(Origin::Classification, |by| Origin::Class(self.owner(by)));
         let index = self.index.clone();
         let Some(known) = index.get(raw) else {
-            let (node, suggestion) = (self.target.certname.clone(), index.nearest(raw));
-            return Err(CompileError::UnknownClass { node, name: raw.into(), origin, suggestion });
+            let suggestion = index.nearest(raw);
+            return Err(self.fail(Fault::UnknownClass { name: raw.into(), origin, suggestion }));
         };
         let owner = &known.owner;
-        let bad = |problem: String| CompileError::BadName {
-            node: self.target.certname.clone(),
-            owner: owner.clone(),
-            what: format!("{problem}, as {origin} declares it"),
+        let bad = |problem: String| {
+            let what = format!("{problem}, as {origin} declares it");
+            self.fail(Fault::BadName { owner: owner.clone(), what })
         };
         let mut explicit: Map = parameters.into_iter().filter(|(_, value)| !value.is_null()).collect();
         let mut stage = match explicit.remove("stage") {
@@ -288,11 +291,8 @@ impl Compiler {
                 resource::add_tag(&mut tags, tag).map_err(|why| bad(format!("its tag is {why}")))?;
             }
         }
-        let parameters = known.schema.complete(own).map_err(|problems| CompileError::Parameters {
-            node: self.target.certname.clone(),
-            owner: owner.clone(),
-            origin: origin.clone(),
-            problems,
+        let parameters = known.schema.complete(own).map_err(|problems| {
+            self.fail(Fault::Parameters { owner: owner.clone(), origin: origin.clone(), problems })
         })?;
         resource::push_tag(&mut tags, "class".into());
         resource::add_names(&mut tags, &owner.class);
@@ -327,11 +327,11 @@ impl Compiler {
         origin: Origin,
         by: Option<usize>,
     ) -> Result<(), CompileError> {
-        let node = self.target.certname.clone();
+        let node = &self.target.certname;
         let Some(declared) = self.classes.get_mut(class) else { return Ok(()) };
         let conflict = |first: &Origin, owner: &Owner, what: String| {
             let (owner, first, second) = (owner.clone(), first.clone(), origin.clone());
-            Err(CompileError::ConflictingParameters { node: node.clone(), owner, first, second, what })
+            Err(CompileError::new(node, Fault::ConflictingParameters { owner, first, second, what }))
         };
         if !explicit.is_empty() && explicit != declared.explicit {
             let both: BTreeMap<&String, ()> =
@@ -410,13 +410,12 @@ impl Compiler {
     }
 
     fn duplicate(&self, reference: &str, other: Option<String>, first: usize, second: usize) -> CompileError {
-        CompileError::Duplicate {
-            node: self.target.certname.clone(),
+        self.fail(Fault::Duplicate {
             resource: reference.escape_debug().to_string(),
             other: other.map(|other| other.escape_debug().to_string()),
             first: self.owner(first),
             second: self.owner(second),
-        }
+        })
     }
 
     /// The class that a resource belongs to; the one being answered where none has it yet.

@@ -37,14 +37,28 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why there is no catalog. Nothing of it may be kept: it is whole or not at all.
+/// Why a node gets no catalog. Nothing of it may be kept: a catalog is whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
+#[error("{fault}")]
+pub struct CompileError {
+    /// The node's certname.
+    pub node: String,
+    /// What is wrong.
+    pub fault: Box<Fault>,
+}
+
+impl CompileError {
+    pub(crate) fn new(node: &str, fault: Fault) -> Self {
+        Self { node: node.into(), fault: Box::new(fault) }
+    }
+}
+
+/// What is wrong with a catalog. Each text names the class and the plugin it is about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
     /// No plugin provides a class; or the name is no class name.
-    #[error("node {node}: no plugin provides class {name:?}, which {origin} asks for{}", hint(suggestion))]
+    #[error("no plugin provides class {name:?}, which {origin} asks for{}", hint(suggestion))]
     UnknownClass {
-        /// The node's certname.
-        node: String,
         /// The class as it was asked for.
         name: String,
         /// Who asked.
@@ -53,10 +67,8 @@ pub enum CompileError {
         suggestion: Option<String>,
     },
     /// A class's parameters do not fit its schema. All problems of the class at once; no values.
-    #[error("node {node}: {owner}, as {origin} declares it: {}", list(problems))]
+    #[error("{owner}, as {origin} declares it: {}", list(problems))]
     Parameters {
-        /// The node's certname.
-        node: String,
         /// The class.
         owner: Owner,
         /// Who declares it so.
@@ -66,12 +78,10 @@ pub enum CompileError {
     },
     /// A class is declared twice and not alike.
     #[error(
-        "node {node}: {owner} is declared by {first} and again by {second}, which differ in {what}: \
+        "{owner} is declared by {first} and again by {second}, which differ in {what}: \
          declare it once, such as among the node's classes, and include it without parameters elsewhere"
     )]
     ConflictingParameters {
-        /// The node's certname.
-        node: String,
         /// The class.
         owner: Owner,
         /// Whose declaration stands.
@@ -82,20 +92,16 @@ pub enum CompileError {
         what: String,
     },
     /// A name, a title, a tag or a value that a catalog cannot hold.
-    #[error("node {node}: {owner}: {what}")]
+    #[error("{owner}: {what}")]
     BadName {
-        /// The node's certname.
-        node: String,
         /// Whose it is.
         owner: Owner,
         /// What is wrong with what.
         what: String,
     },
     /// Two resources of one type and title, or that are one thing on the node.
-    #[error("node {node}: {resource} is declared by {first} and again by {second}{}", same_as(other))]
+    #[error("{resource} is declared by {first} and again by {second}{}", same_as(other))]
     Duplicate {
-        /// The node's certname.
-        node: String,
         /// The second one's reference.
         resource: String,
         /// The first one's reference where it is another, such as two files of one path.
@@ -107,12 +113,10 @@ pub enum CompileError {
     },
     /// A reference to what the catalog does not have.
     #[error(
-        "node {node}: {owner}: {resource} has {parameter} => {reference}, which is not in the catalog{}",
+        "{owner}: {resource} has {parameter} => {reference}, which is not in the catalog{}",
         hint(suggestion)
     )]
     Dangling {
-        /// The node's certname.
-        node: String,
         /// Whose the resource is.
         owner: Owner,
         /// The resource.
@@ -125,23 +129,19 @@ pub enum CompileError {
         suggestion: Option<String>,
     },
     /// Resources, classes and stages that wait for each other in a circle.
-    #[error("node {node}: dependency cycle: {}", path.join(" => "))]
+    #[error("dependency cycle: {}", path.join(" => "))]
     Cycle {
-        /// The node's certname.
-        node: String,
         /// The references along the circle, each before the next; the first is repeated at the end. A
         /// resource is followed by its class and plugin.
         path: Vec<String>,
     },
     /// A run stage that no class declares.
     #[error(
-        "node {node}: {owner} names run stage {stage:?} ({how}), which no class of the catalog declares; \
+        "{owner} names run stage {stage:?} ({how}), which no class of the catalog declares; \
          declared are {}",
         declared.join(", ")
     )]
     UndeclaredStage {
-        /// The node's certname.
-        node: String,
         /// The class that is to run in it, or that places another stage before it.
         owner: Owner,
         /// The stage.
@@ -152,24 +152,17 @@ pub enum CompileError {
         declared: Vec<String>,
     },
     /// Stages that come before each other in a circle.
-    #[error("node {node}: run stages come before each other in a circle: {} (declared by {})",
+    #[error("run stages come before each other in a circle: {} (declared by {})",
         path.join(" before "), owners.join(", "))]
     StageCycle {
-        /// The node's certname.
-        node: String,
         /// The stages along the circle; the first is repeated at the end.
         path: Vec<String>,
         /// The classes and plugins that declare them.
         owners: Vec<String>,
     },
     /// The compiler was stepped wrongly: an answer without a question, or the end before it.
-    #[error("node {node}: the catalog's compiler was {0}", what)]
-    Misstep {
-        /// The node's certname.
-        node: String,
-        /// Which of the two.
-        what: &'static str,
-    },
+    #[error("the catalog's compiler was {0}")]
+    Misstep(&'static str),
 }
 
 fn hint(suggestion: &Option<String>) -> String {

@@ -5,43 +5,21 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    Map,
+    assemble::Compiled,
     compiler::{Compiler, Event},
-    error::CompileError,
+    error::{CompileError, Fault},
     fragment::ResourceRef,
     graph::Graph,
     name,
     resource::{self, References},
-    wire::{Catalog, Edge, Kind, Resource},
+    wire::Edge,
 };
-
-/// What a compilation comes to.
-#[derive(Debug)]
-pub struct Compiled {
-    /// For the agent.
-    pub catalog: Catalog,
-    /// For other nodes to collect.
-    pub exports: Vec<Export>,
-}
-
-/// A resource that other nodes may collect.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Export {
-    /// Capitalised, such as `Hadoop::Address`; need not be a type that agents know.
-    pub resource_type: String,
-    /// Unique for its type on this node; other nodes may export the same.
-    pub title: String,
-    /// With those of its class, as on a resource of the catalog.
-    pub tags: Vec<String>,
-    /// Without the sensitive ones.
-    pub parameters: Map,
-}
 
 /// The items that come first in every catalog: the main stage and the two classes of the language.
 const MAIN_STAGE: usize = 0;
 const SETTINGS: usize = 1;
 const MAIN_CLASS: usize = 2;
-const FIRST_STAGE: usize = 3;
+pub(crate) const FIRST_STAGE: usize = 3;
 
 /// Which item of the catalog is which.
 struct Items {
@@ -109,13 +87,12 @@ impl Compiler {
 
     fn undeclared(&self, class: usize, stage: &str, how: String) -> CompileError {
         let others = self.stages.iter().map(|stage| stage.name.clone()).filter(|name| name != "main");
-        CompileError::UndeclaredStage {
-            node: self.target.certname.clone(),
+        self.fail(Fault::UndeclaredStage {
             owner: self.owner(class),
             stage: stage.into(),
             how,
             declared: std::iter::once("main".into()).chain(others).collect(),
-        }
+        })
     }
 
     fn items(&self) -> Items {
@@ -178,7 +155,7 @@ impl Compiler {
         }
         let name = |item: &usize| on_cycle(*item).map_or("main", |stage| &stage.name).to_owned();
         let path = cycle.iter().chain(cycle.first()).map(name).collect();
-        Err(CompileError::StageCycle { node: self.target.certname.clone(), path, owners })
+        Err(self.fail(Fault::StageCycle { path, owners }))
     }
 
     /// Containment, in the catalog and in the graph: a class is in its stage, and in each class of the same
@@ -325,14 +302,13 @@ impl Compiler {
         let known = items.references.iter().map(|reference| &**reference).filter(same_type);
         let wanted = format!("{}[{}]", name::capitalised(&reference.resource_type), reference.title);
         let shown = |text: &str| text.escape_debug().to_string();
-        CompileError::Dangling {
-            node: self.target.certname.clone(),
+        self.fail(Fault::Dangling {
             owner: self.owner(class),
             resource: items.references.get(item).map(|text| shown(text)).unwrap_or_default(),
             parameter: parameter.into(),
             reference: shown(&wanted),
             suggestion: name::nearest(&wanted, known).map(shown),
-        }
+        })
     }
 
     fn cycle(&self, items: &Items, cycle: Vec<usize>) -> CompileError {
@@ -345,114 +321,7 @@ impl Compiler {
             }
         };
         let path = cycle.iter().chain(cycle.first()).map(shown).collect();
-        CompileError::Cycle { node: self.target.certname.clone(), path }
-    }
-
-    fn assemble(self, edges: Vec<Edge>) -> Compiled {
-        let container = |resource_type: &str, title: &str, tags: &[&str], kind| Resource {
-            resource_type: resource_type.into(),
-            title: title.into(),
-            tags: tags.iter().map(|tag| Arc::from(*tag)).collect(),
-            kind,
-            parameters: Vec::new(),
-            sensitive_parameters: Vec::new(),
-        };
-        let mut resources =
-            Vec::with_capacity(FIRST_STAGE + self.stages.len() + self.classes.len() + self.resources.len());
-        let named_main = || vec![("name".into(), Value::from("main"))];
-        let mut main_stage = Resource {
-            parameters: named_main(),
-            ..container("Stage", "main", &["stage"], Kind::CompilableType)
-        };
-        resources.push(container("Class", "Settings", &["class", "settings"], Kind::Unknown));
-        resources.push(Resource {
-            parameters: named_main(),
-            ..container("Class", "main", &["class"], Kind::Unknown)
-        });
-        for stage in self.stages {
-            let mut before: Vec<Value> =
-                stage.before.into_iter().map(|(name, _)| format!("Stage[{name}]").into()).collect();
-            let before = match before.pop() {
-                None => None,
-                Some(only) if before.is_empty() => Some(only),
-                last => Some(before.into_iter().chain(last).collect()),
-            };
-            let before = before.map(|before| ("before".to_owned(), before));
-            if stage.name == "main" {
-                main_stage.parameters.extend(before);
-                continue;
-            }
-            let tags = ["stage", &stage.name.to_ascii_lowercase(), "class"];
-            let resource = container("Stage", &stage.name, &tags, Kind::CompilableType);
-            resources.push(Resource { parameters: before.into_iter().collect(), ..resource });
-        }
-        resources.insert(0, main_stage);
-
-        let mut tags: Vec<Arc<str>> = vec!["settings".into()];
-        let mut names: Vec<Arc<str>> = vec!["settings".into()];
-        let mut classes: Vec<_> = self.classes.into_iter().map(Some).collect();
-        let mut own: Vec<_> = self.resources.into_iter().map(|checked| Some(checked.resource)).collect();
-        let mut ranges = vec![0..0; classes.len()];
-        for event in self.log {
-            match event {
-                Event::Enter(class) => {
-                    let Some(declared) = classes.get_mut(class).and_then(Option::take) else { continue };
-                    if let Some(range) = ranges.get_mut(class) {
-                        *range = declared.resources;
-                    }
-                    declared.tags.iter().take(declared.own_tags).filter(|tag| ***tag != *"class").for_each(
-                        |tag| {
-                            resource::push_tag(&mut tags, tag.clone());
-                        },
-                    );
-                    names.push(declared.owner.class.as_str().into());
-                    let secrets = self.index.get(&declared.owner.class).map(|class| &*class.schema.secrets);
-                    let is_there = |name: &&String| declared.parameters.contains_key(*name);
-                    let sensitive_parameters =
-                        secrets.unwrap_or_default().iter().filter(is_there).cloned().collect();
-                    let stage = declared.stage.map(|(stage, _)| ("stage".to_owned(), Value::from(stage)));
-                    resources.push(Resource {
-                        resource_type: "Class".into(),
-                        title: name::capitalised(&declared.owner.class),
-                        tags: declared.tags,
-                        kind: Kind::Class,
-                        parameters: stage
-                            .into_iter()
-                            .chain(declared.meta)
-                            .chain(declared.parameters)
-                            .collect(),
-                        sensitive_parameters,
-                    });
-                }
-                Event::Leave(class) => {
-                    let range = ranges.get(class).cloned().unwrap_or_default();
-                    resources
-                        .extend(range.filter_map(|resource| own.get_mut(resource).and_then(Option::take)));
-                }
-            }
-        }
-        if names.len() > 1 {
-            resource::push_tag(&mut tags, "class".into());
-        }
-        let exports = self.exports.into_iter().map(|(_, checked)| {
-            let (resource_type, title) =
-                (checked.resource.resource_type.clone(), checked.resource.title.clone());
-            let tags = checked.resource.tags.iter().map(|tag| tag.to_string()).collect();
-            Export { resource_type, title, tags, parameters: resource::exported_parameters(checked) }
-        });
-        Compiled {
-            exports: exports.collect(),
-            catalog: Catalog {
-                certname: self.target.certname,
-                environment: self.target.environment,
-                version: Some(self.target.version),
-                catalog_uuid: Some(self.target.catalog_uuid),
-                tags,
-                classes: names,
-                resources,
-                edges,
-            },
-        }
+        self.fail(Fault::Cycle { path })
     }
 }
 

@@ -11,6 +11,7 @@
 //! What the agent reads of a catalog, and what it does when a field is missing, was measured; the wire
 //! types say so where it matters. The order and the edges are those of puppetserver.
 
+mod assemble;
 mod compiler;
 mod error;
 mod finish;
@@ -22,9 +23,9 @@ mod resource;
 mod schema;
 mod wire;
 
+pub use assemble::{Compiled, Export};
 pub use compiler::{ClassAsk, Compiler, Step, Target};
-pub use error::{CompileError, Origin, Owner};
-pub use finish::{Compiled, Export};
+pub use error::{CompileError, Fault, Origin, Owner};
 pub use fragment::{Fragment, FragmentResource, IncludedClass, ParamValue, ResourceRef, RunStage};
 pub use index::{ClassIndex, ClassSpec, IndexError};
 pub use schema::Problem;
