@@ -217,6 +217,9 @@ pub fn sign_certificate(template: &Template, issuer: &Issuer) -> Result<Certific
     usage.set_criticality(true);
     params.custom_extensions.push(usage);
     for extension in template.extensions.iter().filter(|e| !KNOWN_SECRETS.contains(&e.oid.as_str())) {
+        if crate::extension::arc_of(&extension.oid).is_none() {
+            return Err(SignError::Field(extension.oid.clone()));
+        }
         let arcs: Result<Vec<u64>, _> = extension.oid.split('.').map(str::parse).collect();
         let arcs = arcs.map_err(|_| SignError::Field(extension.oid.clone()))?;
         params.custom_extensions.push(CustomExtension::from_oid_content(&arcs, extension.der.clone()));
