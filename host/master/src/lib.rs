@@ -1,1 +1,234 @@
-//! The use cases: enrol, classify, compile, report.
+//! The use cases: enrol a node, classify it, compile its catalog, take its
+//! report.
+//!
+//! Each use case asks plugins, steps the pure crates (`decide`, `catalog`) and
+//! saves what came of it. It knows nothing of HTTP (see `http`), never touches
+//! the CA key (see `ca`) and never runs a plugin itself (see `sandbox`).
+//!
+//! | question | file |
+//! |---|---|
+//! | who is signed, and when a pending request is looked at again | `enrol.rs`, `pending.rs` |
+//! | how plugins are asked, one after the other | `decider.rs` |
+//! | what a node is | `classify.rs` |
+//! | what it gets | `compile.rs` |
+//! | what a plugin reaches while it decides | `reach.rs` |
+//! | facts and reports | `reports.rs` |
+
+mod classify;
+mod compile;
+mod convert;
+mod decider;
+mod enrol;
+mod pending;
+mod reach;
+mod reports;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ca::Authority;
+use pki::{Certificate, Certname, Serial};
+use registry::Registry;
+use rollout::{Live, PluginSet};
+use store::{Filebucket, Store};
+use time::OffsetDateTime;
+
+pub use classify::{NodeClassification, Unclassified};
+pub use compile::{CatalogRequest, Compiled};
+pub use decider::{Decided, Decider};
+pub use enrol::{Submitted, SubmitError};
+pub use pending::Waiting;
+
+/// Who is on the other side of a connection, from TLS alone.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// The address the connection came from.
+    pub address: Option<IpAddr>,
+    /// The client certificate, verified by the handshake.
+    pub certificate: Option<Arc<Certificate>>,
+}
+
+impl Peer {
+    /// The name the peer proved to be.
+    pub fn certname(&self) -> Option<&Certname> {
+        self.certificate.as_ref()?.certname.as_ref()
+    }
+}
+
+/// Why a use case could not answer an agent. The message is fit for the agent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failed {
+    /// The HTTP status that says it.
+    pub status: u16,
+    /// Puppet's name of the kind of failure.
+    pub issue_kind: &'static str,
+    /// One line.
+    pub message: String,
+}
+
+impl Failed {
+    /// A failure of ours or of a plugin.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Failed { status: 500, issue_kind: "RUNTIME_ERROR", message: message.into() }
+    }
+
+    /// The agent's request makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Failed { status: 400, issue_kind: "RUNTIME_ERROR", message: message.into() }
+    }
+
+    /// The peer may not do this.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Failed { status: 403, issue_kind: "FORBIDDEN", message: message.into() }
+    }
+}
+
+impl From<store::Error> for Failed {
+    fn from(error: store::Error) -> Self {
+        tracing::error!(%error, "the store failed");
+        Failed { status: 503, issue_kind: "RUNTIME_ERROR", message: "the master's store does not answer".to_owned() }
+    }
+}
+
+/// A CA file as agents fetch it.
+#[derive(Clone, Debug)]
+pub struct CaFile {
+    /// One or more PEM blocks; agents may pin these bytes.
+    pub pem: Arc<str>,
+    /// For `If-Modified-Since`.
+    pub modified: SystemTime,
+}
+
+/// How well the master is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Whether agents should come here.
+    pub ready: bool,
+    /// What is wrong, a sentence each.
+    pub why: Vec<String>,
+}
+
+/// What the operator may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Environments that exist besides `production` and those with a folder.
+    pub environments: Vec<String>,
+    /// Pending requests kept at once.
+    pub max_pending: u32,
+    /// Pending requests kept for one name.
+    pub max_pending_per_name: u32,
+    /// How long a pending request is kept.
+    pub pending_ttl: Duration,
+    /// How often pending requests are looked at for a change.
+    pub pending_poll: Duration,
+    /// How old a node's last classification may be to serve while the registry
+    /// does not answer.
+    pub last_good_max_age: Duration,
+}
+
+/// The crates below, put together.
+pub struct Parts {
+    /// Durable state.
+    pub store: Arc<Store>,
+    /// The certificate authority.
+    pub authority: Arc<Authority>,
+    /// Node definitions.
+    pub registry: Arc<Registry>,
+    /// The plugins that decide.
+    pub live: Arc<Live>,
+    /// What agents fetch.
+    pub files: Arc<files::Tree>,
+    /// Backups that agents send.
+    pub filebucket: Arc<Filebucket>,
+}
+
+/// Answers agents.
+pub struct Master {
+    parts: Parts,
+    settings: Settings,
+    decider: Decider,
+    enrolments: enrol::Locks,
+}
+
+impl Master {
+    /// Puts a master together. Run [`Master::tend`] beside it.
+    pub fn new(parts: Parts, settings: Settings) -> Arc<Self> {
+        let decider = Decider { registry: parts.registry.clone(), store: Some(parts.store.clone()) };
+        Arc::new(Master { parts, settings, decider, enrolments: enrol::Locks::default() })
+    }
+
+    /// The CA's certificate, and its chain.
+    pub fn ca_bundle(&self) -> CaFile {
+        CaFile { pem: self.parts.authority.bundle_pem(), modified: self.parts.authority.bundle_modified() }
+    }
+
+    /// The CA's current CRL.
+    pub fn crl(&self) -> CaFile {
+        let crl = self.parts.authority.crl();
+        CaFile { pem: crl.pem.clone(), modified: crl.this_update.into() }
+    }
+
+    /// The authority, for what concerns TLS alone: CRL and own certificate.
+    pub fn authority(&self) -> &Arc<Authority> {
+        &self.parts.authority
+    }
+
+    /// What agents fetch.
+    pub fn files(&self) -> &Arc<files::Tree> {
+        &self.parts.files
+    }
+
+    /// Backups that agents send.
+    pub fn filebucket(&self) -> &Arc<Filebucket> {
+        &self.parts.filebucket
+    }
+
+    /// The set of plugins that decides now.
+    pub fn plugins(&self) -> Arc<PluginSet> {
+        self.parts.live.current()
+    }
+
+    /// Whether a certificate is on the current CRL. In memory.
+    pub fn is_revoked(&self, serial: &Serial) -> bool {
+        self.parts.authority.is_revoked(serial)
+    }
+
+    /// Whether agents may name this environment.
+    pub fn environment_exists(&self, name: &str) -> bool {
+        name == "production"
+            || self.settings.environments.iter().any(|e| e == name)
+            || self.parts.files.environments().iter().any(|e| e == name)
+    }
+
+    /// Every environment, sorted.
+    pub fn environments(&self) -> Vec<String> {
+        let mut names = self.parts.files.environments();
+        names.extend(self.settings.environments.iter().cloned());
+        names.push("production".to_owned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Whether agents should come here.
+    pub async fn status(&self) -> Status {
+        let mut why = Vec::new();
+        let set = self.plugins();
+        if set.classifiers().next().is_none() {
+            why.push("no classifier is installed".to_owned());
+        }
+        if let Err(error) = self.parts.store.latest_crl().await {
+            why.push(format!("the store does not answer: {error}"));
+        }
+        if self.crl_expired() {
+            why.push("the CRL has expired".to_owned());
+        }
+        Status { ready: why.is_empty(), why }
+    }
+
+    fn crl_expired(&self) -> bool {
+        self.parts.authority.crl().next_update < OffsetDateTime::now_utc()
+    }
+}

@@ -1,6 +1,11 @@
 //! What a developer runs: `cargo xtask SUBCOMMAND`. Nothing here is part of the product.
 
+mod demo;
+mod house;
+mod needs;
 mod plugins;
+mod shell;
+mod tests;
 mod wasm;
 
 use std::path::Path;
@@ -23,6 +28,20 @@ enum Task {
     /// Takes the active toolchain's wasm32-unknown-unknown, else `rustup target add`, else a private
     /// copy of Debian's compiler below target/; BUNRAKU_WASM=native|rustup|debian pins one of them.
     Plugins,
+    /// Build the plugins and the program for use: target/release/bunraku.
+    Build,
+    /// Run the main job on embedded defaults: four real agents, from certificate request to catalog.
+    ///
+    /// Agents run with --noop and folders of their own below target/demo: nothing on this machine changes.
+    Demo {
+        /// Leave the master running until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Run every check and every test.
+    Test,
+    /// Check that imports and files are where host/README.md says.
+    House,
 }
 
 fn main() -> Result<()> {
@@ -30,5 +49,17 @@ fn main() -> Result<()> {
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("no workspace around xtask")?;
     match Arguments::parse().task {
         Task::Plugins => plugins::build(root).map(drop),
+        Task::Build => build(root),
+        Task::Demo { keep } => demo::run(root, keep),
+        Task::Test => tests::run(root),
+        Task::House => house::check(root),
     }
+}
+
+fn build(root: &Path) -> Result<()> {
+    plugins::build(root)?;
+    let arguments = ["build", "--release", "--locked", "--package", "bunraku"];
+    shell::run(std::process::Command::new("cargo").args(arguments).current_dir(root))?;
+    println!("built {}", root.join("target/release/bunraku").display());
+    Ok(())
 }

@@ -1,0 +1,127 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A Puppet-compatible master whose decisions are made by sandboxed plugins.
+///
+/// Without a configuration file it runs on embedded defaults, with everything
+/// it keeps in one state directory.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bunraku",
+    version,
+    after_help = "Example:\n  bunraku registry put web1.example.test node.yaml\n  bunraku serve\n  puppet agent --test --server $(hostname) --waitforcert 5"
+)]
+pub struct Arguments {
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// The configuration file [default: /etc/bunraku/bunraku.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "BUNRAKU_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where keys, certificates and the database live, unless the configuration
+    /// says so [default: /var/lib/bunraku for root, else ~/.local/state/bunraku]
+    #[arg(long, global = true, value_name = "DIR", env = "BUNRAKU_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// What is logged on standard error: error, warn, info, debug, trace, or a
+    /// filter such as `info,plugin=debug`
+    #[arg(long, global = true, value_name = "LEVEL", env = "BUNRAKU_LOG")]
+    pub log_level: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the master until SIGTERM; SIGHUP reloads the plugins
+    #[command(after_help = "Example:\n  bunraku serve --config /etc/bunraku/bunraku.toml\n\nExit codes: 0 after SIGTERM, 1 if it could not start or broke, 2 if the configuration is wrong.")]
+    Serve,
+    /// Node definitions in the registry
+    #[command(subcommand)]
+    Registry(Registry),
+    /// Certificate requests
+    #[command(subcommand)]
+    Csr(Csr),
+    /// What nodes are
+    #[command(subcommand)]
+    Node(Node),
+}
+
+/// Node definitions in the registry.
+#[derive(Debug, Subcommand)]
+pub enum Registry {
+    /// Register a node with its definition: YAML as an external node classifier prints it
+    #[command(after_help = "Example:\n  echo 'classes: [hadoop::worker]' | bunraku registry put 3f0c…d1")]
+    Put {
+        /// The node's certificate name.
+        certname: String,
+        /// The definition's file; `-` or nothing is standard input.
+        file: Option<PathBuf>,
+        /// Fail if the node is registered already.
+        #[arg(long)]
+        new: bool,
+    },
+    /// Print a node's definition as it is stored
+    #[command(after_help = "Example:\n  bunraku registry get 3f0c…d1")]
+    Get {
+        /// The node's certificate name.
+        certname: String,
+    },
+    /// List the registered nodes
+    #[command(after_help = "Example:\n  bunraku registry list --json | jq -r '.[].certname'")]
+    List {
+        /// Only names that begin so.
+        #[arg(default_value = "")]
+        prefix: String,
+        /// Print a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a node's definition
+    #[command(after_help = "Example:\n  bunraku registry rm 3f0c…d1")]
+    Rm {
+        /// The node's certificate name.
+        certname: String,
+    },
+}
+
+/// Certificate requests.
+#[derive(Debug, Subcommand)]
+pub enum Csr {
+    /// Say which requests wait and what the plugins decide on each, and why.
+    ///
+    /// Nothing is signed. With a CERTNAME, one request is read from standard
+    /// input as PEM instead; that is how a puppetserver calls its `autosign`
+    /// policy, and a link named `check_csr` to this program is one.
+    #[command(after_help = "Example:\n  bunraku csr check --log-level=debug\n\nExit codes: 0 (with a CERTNAME: only for an approve), 1 if something could not be decided.")]
+    Check {
+        /// Decide on one request of this name, read from standard input.
+        certname: Option<String>,
+        /// Print a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What nodes are.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Print a node's classes, parameters and environment as YAML.
+    ///
+    /// A puppetserver's `external_nodes` may call this program through a link
+    /// named `node_classifier`.
+    #[command(after_help = "Example:\n  bunraku node classify 3f0c…d1\n\nExit codes: 0, 1 if nobody knows the node or the registry does not answer, 2 if its definition is unreadable, 3 after a timeout.")]
+    Classify {
+        /// The node's certificate name.
+        certname: String,
+    },
+}

@@ -1,0 +1,379 @@
+//! Reads a TOML document key by key and remembers everything that is wrong
+//! with it, each with its line and column, so that an operator mends a file
+//! once and not problem by problem.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+/// One thing to mend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Counted from 1.
+    pub line: usize,
+    /// Counted from 1, in characters.
+    pub column: usize,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
+    }
+}
+
+/// The text being read and what was found wrong with it so far.
+pub struct Document<'t> {
+    text: &'t str,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl<'t> Document<'t> {
+    /// A document without problems yet.
+    pub fn new(text: &'t str) -> Self {
+        Document { text, problems: RefCell::default() }
+    }
+
+    /// Parses the text; syntax errors become problems like any other.
+    pub fn parse(&self) -> Spanned<DeTable<'t>> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            self.problem(error.span().unwrap_or(0..0), error.message().to_owned());
+        }
+        table
+    }
+
+    /// Notes a problem at a place in the text.
+    pub fn problem(&self, at: Range<usize>, message: String) {
+        let before = self.text.get(..at.start).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+        self.problems.borrow_mut().push(Problem { line, column, message });
+    }
+
+    /// Every problem, in the order of the text.
+    pub fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|p| (p.line, p.column));
+        problems.dedup();
+        problems
+    }
+}
+
+/// One table of the document. Each getter marks its key as known; `finish`
+/// reports the others.
+pub struct Section<'d, 't> {
+    document: &'d Document<'t>,
+    table: Option<&'d DeTable<'t>>,
+    path: String,
+    known: RefCell<BTreeSet<&'static str>>,
+}
+
+impl<'d, 't> Section<'d, 't> {
+    /// The document's top level.
+    pub fn top(document: &'d Document<'t>, table: &'d DeTable<'t>) -> Self {
+        Section { document, table: Some(table), path: String::new(), known: RefCell::default() }
+    }
+
+    fn value(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'t>>> {
+        self.known.borrow_mut().insert(key);
+        self.table?.get(key)
+    }
+
+    /// The dotted name of a key, as messages say it.
+    pub fn name(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Notes a problem with the value of `key`.
+    pub fn problem(&self, key: &'static str, message: impl fmt::Display) {
+        let at = self.value(key).map_or(0..0, Spanned::span);
+        self.document.problem(at, format!("`{}` {message}", self.name(key)));
+    }
+
+    fn wrong_type(&self, key: &'static str, wanted: &str, found: &DeValue<'_>) {
+        self.problem(key, format_args!("must be {wanted}, not {}", article(found.type_str())));
+    }
+
+    /// A sub-table; an absent one reads as empty.
+    pub fn section(&self, key: &'static str) -> Section<'d, 't> {
+        let table = self.value(key).and_then(|v| match v.get_ref() {
+            DeValue::Table(t) => Some(t),
+            other => {
+                self.wrong_type(key, "a table", other);
+                None
+            }
+        });
+        Section { document: self.document, table, path: self.name(key), known: RefCell::default() }
+    }
+
+    /// An array of tables (`[[key]]`); `None` where the key is absent.
+    pub fn sections(&self, key: &'static str) -> Option<Vec<Section<'d, 't>>> {
+        let array = self.array(key)?;
+        let mut out = Vec::new();
+        for (n, item) in array.iter().enumerate() {
+            match item.get_ref() {
+                DeValue::Table(table) => out.push(Section {
+                    document: self.document,
+                    table: Some(table),
+                    path: format!("{}[{n}]", self.name(key)),
+                    known: RefCell::default(),
+                }),
+                other => self.wrong_type(key, "an array of tables", other),
+            }
+        }
+        Some(out)
+    }
+
+    fn array(&self, key: &'static str) -> Option<&'d DeArray<'t>> {
+        match self.value(key)?.get_ref() {
+            DeValue::Array(a) => Some(a),
+            other => {
+                self.wrong_type(key, "an array", other);
+                None
+            }
+        }
+    }
+
+    /// A string.
+    pub fn string(&self, key: &'static str) -> Option<String> {
+        match self.value(key)?.get_ref() {
+            DeValue::String(s) => Some(s.to_string()),
+            other => {
+                self.wrong_type(key, "a string", other);
+                None
+            }
+        }
+    }
+
+    /// A string that `parse` turns into something better.
+    pub fn parsed<T, E: fmt::Display>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.string(key)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(key, error);
+                None
+            }
+        }
+    }
+
+    /// An array of strings.
+    pub fn strings(&self, key: &'static str) -> Option<Vec<String>> {
+        let array = self.array(key)?;
+        let mut out = Vec::new();
+        for item in array.iter() {
+            match item.get_ref() {
+                DeValue::String(s) => out.push(s.to_string()),
+                other => self.wrong_type(key, "an array of strings", other),
+            }
+        }
+        Some(out)
+    }
+
+    /// A boolean.
+    pub fn boolean(&self, key: &'static str) -> Option<bool> {
+        match self.value(key)?.get_ref() {
+            DeValue::Boolean(b) => Some(*b),
+            other => {
+                self.wrong_type(key, "true or false", other);
+                None
+            }
+        }
+    }
+
+    /// A whole number within bounds.
+    pub fn number<T>(&self, key: &'static str, allowed: std::ops::RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + fmt::Display + Copy,
+    {
+        let number = match self.value(key)?.get_ref() {
+            DeValue::Integer(i) => i64::from_str_radix(i.as_str(), i.radix()).ok(),
+            other => {
+                self.wrong_type(key, "a whole number", other);
+                return None;
+            }
+        };
+        let fitting = number.and_then(|n| T::try_from(n).ok()).filter(|n| allowed.contains(n));
+        if fitting.is_none() {
+            self.problem(key, format_args!("must lie between {} and {}", allowed.start(), allowed.end()));
+        }
+        fitting
+    }
+
+    /// A length of time such as `"250ms"`, `"30s"`, `"10m"`, `"2h"`, `"7d"` or `"5y"`.
+    pub fn duration(&self, key: &'static str) -> Option<Duration> {
+        self.parsed(key, parse_duration)
+    }
+
+    /// A number of bytes such as `"64KiB"`, `"16MiB"` or `"1GiB"`.
+    pub fn bytes(&self, key: &'static str) -> Option<u64> {
+        self.parsed(key, parse_bytes)
+    }
+
+    /// Any value, as JSON.
+    pub fn json(&self, key: &'static str) -> Option<Value> {
+        let value = self.value(key)?;
+        match json(value.get_ref()) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.problem(key, format_args!("holds {what}, which has no JSON form"));
+                None
+            }
+        }
+    }
+
+    /// Reports every key that no getter asked for.
+    pub fn finish(self) {
+        let known = self.known.borrow();
+        for (key, value) in self.table.into_iter().flatten() {
+            let key: &str = key.get_ref();
+            if known.contains(key) {
+                continue;
+            }
+            let hint = closest(key, known.iter().copied())
+                .map_or_else(|| format!("known here: {}", list(&known)), |k| format!("did you mean `{k}`?"));
+            self.document.problem(value.span(), format!("`{}` is no setting; {hint}", self.name(key)));
+        }
+    }
+}
+
+fn list(names: &BTreeSet<&'static str>) -> String {
+    names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn article(noun: &str) -> String {
+    let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {noun}", if vowel { "an" } else { "a" })
+}
+
+/// The known name that differs in at most two letters.
+fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    names.map(|n| (edits(word, n), n)).filter(|(d, _)| *d <= 2).min().map(|(_, n)| n)
+}
+
+/// Levenshtein's distance, one row at a time.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut left = i + 1;
+        let mut next = vec![left];
+        for (cb, pair) in b.iter().zip(row.windows(2)) {
+            let (diagonal, above) = (pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0));
+            left = (diagonal + usize::from(ca != *cb)).min(above + 1).min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit.trim()))
+}
+
+/// Reads a length of time.
+///
+/// # Errors
+/// A sentence that says what is understood.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 6] =
+        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("y", 31_536_000_000)];
+    split_unit(text)
+        .and_then(|(n, unit)| UNITS.iter().find(|(u, _)| *u == unit).and_then(|(_, ms)| n.checked_mul(*ms)))
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("is {text:?}, which is no length of time; write it as 250ms, 30s, 10m, 2h, 7d or 5y"))
+}
+
+/// Reads a number of bytes.
+///
+/// # Errors
+/// A sentence that says what is understood.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    split_unit(text)
+        .and_then(|(n, unit)| UNITS.iter().find(|(u, _)| *u == unit).and_then(|(_, b)| n.checked_mul(*b)))
+        .ok_or_else(|| format!("is {text:?}, which is no size; write it as 512B, 64KiB, 16MiB or 1GiB"))
+}
+
+fn json(value: &DeValue<'_>) -> Result<Value, &'static str> {
+    Ok(match value {
+        DeValue::String(s) => Value::String(s.to_string()),
+        DeValue::Boolean(b) => Value::Bool(*b),
+        DeValue::Integer(i) => {
+            Value::from(i64::from_str_radix(i.as_str(), i.radix()).map_err(|_| "a number out of range")?)
+        }
+        DeValue::Float(f) => {
+            let number = f.as_str().replace('_', "").parse::<f64>().map_err(|_| "an odd number")?;
+            serde_json::Number::from_f64(number).map(Value::Number).ok_or("an infinite number")?
+        }
+        DeValue::Datetime(d) => Value::String(d.to_string()),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|i| json(i.get_ref())).collect::<Result<_, _>>()?)
+        }
+        DeValue::Table(table) => Value::Object(
+            table
+                .iter()
+                .map(|(k, v)| Ok((k.get_ref().to_string(), json(v.get_ref())?)))
+                .collect::<Result<_, &'static str>>()?,
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_is_reported_with_its_place() {
+        let text = "a = 1\n[server]\nlisten = 3\nlissten = \"x\"\ndrain = \"soon\"\n";
+        let document = Document::new(text);
+        let table = document.parse();
+        let top = Section::top(&document, table.get_ref());
+        let server = top.section("server");
+        assert_eq!(server.strings("listen"), None);
+        assert_eq!(server.duration("drain"), None);
+        server.finish();
+        top.finish();
+        let found: Vec<String> = document.into_problems().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "line 1, column 5: `a` is no setting; known here: `server`",
+                "line 3, column 10: `server.listen` must be an array, not an integer",
+                "line 4, column 11: `server.lissten` is no setting; did you mean `listen`?",
+                "line 5, column 9: `server.drain` is \"soon\", which is no length of time; write it as 250ms, 30s, 10m, 2h, 7d or 5y",
+            ]
+        );
+    }
+
+    #[test]
+    fn units_are_read() {
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
+        assert!(parse_duration("7").is_err());
+        assert!(parse_duration("99999999999999999999y").is_err());
+        assert_eq!(parse_bytes("64KiB"), Ok(65_536));
+        assert!(parse_bytes("64kb").is_err());
+    }
+
+    #[test]
+    fn distances_are_right() {
+        for (a, b, d) in [("listen", "lissten", 1), ("", "ab", 2), ("kitten", "sitting", 3)] {
+            assert_eq!(edits(a, b), d, "{a} {b}");
+        }
+    }
+}

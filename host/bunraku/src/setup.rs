@@ -1,0 +1,160 @@
+//! From arguments and configuration to the crates below, put together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::registry::Registry;
+use rollout::{PluginSpec, Source};
+use sandbox::Sandbox;
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::Common;
+use crate::config::{Config, Defaults};
+use crate::embedded;
+
+/// The store's file below the state directory.
+pub const DATABASE: &str = "bunraku.db";
+
+/// Why the program ends, and with which code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// For the operator; may have several lines.
+    pub message: String,
+}
+
+impl Failure {
+    /// Something broke or is not there.
+    pub fn new(message: impl std::fmt::Display) -> Self {
+        Failure { code: 1, message: message.to_string() }
+    }
+
+    /// An exit code with its reason.
+    pub fn with_code(code: u8, message: impl std::fmt::Display) -> Self {
+        Failure { code, message: message.to_string() }
+    }
+}
+
+/// Reads the configuration and starts the log.
+pub fn configure(common: &Common) -> Result<Config, Failure> {
+    let config = read_config(common)?;
+    let level = common.log_level.as_ref().unwrap_or(&config.log.level);
+    let filter = EnvFilter::try_new(level)
+        .map_err(|e| Failure::with_code(2, format_args!("the log level {level:?} can't be read: {e}")))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if config.log.json { log.json().try_init() } else { log.with_ansi(false).try_init() };
+    started.map_err(|e| Failure::new(format_args!("the log can't be started: {e}")))?;
+    Ok(config)
+}
+
+/// Reads the configuration file that the arguments name, or the default one,
+/// or none.
+pub fn read_config(common: &Common) -> Result<Config, Failure> {
+    let defaults = Defaults { state_dir: state_dir(common)?, hostname: hostname() };
+    let usual = Path::new("/etc/bunraku/bunraku.toml");
+    let file = common.config.as_deref().or_else(|| usual.exists().then_some(usual));
+    let Some(file) = file else {
+        return Config::parse("", &defaults).map_err(|problems| wrong("the embedded defaults", &problems));
+    };
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Failure::with_code(2, format_args!("cannot read the configuration {}: {e}", file.display())))?;
+    Config::parse(&text, &defaults).map_err(|problems| wrong(&file.display().to_string(), &problems))
+}
+
+fn wrong(place: &str, problems: &[crate::config::reader::Problem]) -> Failure {
+    let list: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
+    let noun = if list.len() == 1 { "problem" } else { "problems" };
+    Failure::with_code(2, format_args!("{place} has {} {noun}:\n{}", list.len(), list.join("\n")))
+}
+
+fn state_dir(common: &Common) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &common.state_dir {
+        return std::path::absolute(dir).map_err(Failure::new);
+    }
+    if is_root() {
+        return Ok(PathBuf::from("/var/lib/bunraku"));
+    }
+    let home = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    home("XDG_STATE_HOME")
+        .or_else(|| home("HOME").map(|h| h.join(".local/state")))
+        .map(|base| base.join("bunraku"))
+        .ok_or_else(|| Failure::with_code(2, "no home directory is set: say --state-dir DIR"))
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_lowercase() }
+}
+
+/// Opens the registry that the configuration names.
+pub async fn registry(config: &Config) -> Result<Arc<Registry>, Failure> {
+    let set = &config.registry;
+    let url = set.url.parse().map_err(|e| Failure::with_code(2, format_args!("registry.url {:?}: {e}", set.url)))?;
+    let settings = ::registry::Settings {
+        url,
+        endpoint: set.endpoint.clone(),
+        region: set.region.clone(),
+        path_style: set.path_style,
+        deadline: set.deadline,
+        attempts: set.attempts,
+        cache_entries: usize::try_from(set.cache_entries).unwrap_or(usize::MAX),
+        max_object_bytes: set.max_object_bytes,
+    };
+    Registry::open(&settings).await.map(Arc::new).map_err(Failure::new)
+}
+
+/// Starts the sandbox; compiled plugins are kept below the state directory.
+pub fn sandbox(config: &Config) -> Result<Arc<Sandbox>, Failure> {
+    let settings = sandbox::Settings {
+        cache_dir: Some(config.below_state("cache/plugins")),
+        slots: config.sandbox.slots,
+        memory_bytes: usize::try_from(config.sandbox.memory_bytes).unwrap_or(usize::MAX),
+        deadline: config.sandbox.deadline,
+        host_time: config.sandbox.host_time,
+        ..sandbox::Settings::default()
+    };
+    Sandbox::new(settings).map_err(Failure::new)
+}
+
+/// The plugins of the configuration, each with its component's source.
+pub fn plugin_specs(config: &Config) -> Vec<PluginSpec> {
+    let source = |plugin: &crate::config::Plugin| match (&plugin.path, embedded::component(&plugin.name)) {
+        (Some(path), _) => Source::File(path.clone()),
+        (None, Some(bytes)) => Source::Embedded(bytes),
+        (None, None) => Source::Missing,
+    };
+    config
+        .plugins
+        .iter()
+        .map(|plugin| PluginSpec {
+            name: plugin.name.clone(),
+            source: source(plugin),
+            settings: plugin.settings.clone(),
+            grants: plugin.grants.clone(),
+            digest: plugin.digest.clone(),
+        })
+        .collect()
+}
+
+/// Stages the configured plugins.
+pub async fn plugin_set(config: &Config, sandbox: &Arc<Sandbox>) -> Result<rollout::PluginSet, Failure> {
+    rollout::stage(&plugin_specs(config), sandbox).await.map_err(|problems| {
+        let list: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
+        Failure::new(format_args!("the plugins can't be used:\n{}", list.join("\n")))
+    })
+}
+
+/// What a certificate request may ask for.
+pub fn request_rules(config: &Config) -> pki::RequestRules {
+    pki::RequestRules {
+        allow_subject_alt_names: config.ca.allow_subject_alt_names,
+        allow_authorization_extensions: config.ca.allow_authorization_extensions,
+    }
+}

@@ -1,0 +1,112 @@
+//! When a pending request is looked at again: when its agent polls, when an
+//! object that its decision read has changed, and when the plugins have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::{RequestKey, RequestRow};
+use time::OffsetDateTime;
+use tokio::time::MissedTickBehavior;
+
+use crate::enrol::Submitted;
+use crate::reach::Seen;
+use crate::{Failed, Master};
+
+/// Pending requests looked through in one round; the next round goes on there.
+const ROUND: u32 = 500;
+/// An agent that polls faster than this is told what was decided before.
+const LEAST_AGE: i64 = 1;
+
+/// A pending request, for the operator.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The stored request with its last decision.
+    pub row: RequestRow,
+}
+
+impl Master {
+    /// The housekeeping that goes on beside the requests: pending requests, the
+    /// CRL. Ends when its future is dropped.
+    pub async fn tend(self: Arc<Self>) {
+        let mut swaps = self.parts.live.subscribe();
+        let mut round = tokio::time::interval(self.settings.pending_poll.max(Duration::from_millis(100)));
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut after = None;
+        loop {
+            tokio::select! {
+                _ = round.tick() => {}
+                Ok(()) = swaps.changed() => after = None,
+            }
+            match self.round(after.take()).await {
+                Ok(next) => after = next,
+                Err(error) => tracing::warn!(%error, "pending requests could not be looked at"),
+            }
+            let now = OffsetDateTime::now_utc();
+            if let Err(error) = self.parts.authority.maintain(now).await {
+                tracing::error!(%error, "the CRL could not be renewed");
+            }
+        }
+    }
+
+    /// One page of pending requests; says where the next round starts.
+    async fn round(&self, after: Option<RequestKey>) -> Result<Option<RequestKey>, Failed> {
+        let keep = i64::try_from(self.settings.pending_ttl.as_secs()).unwrap_or(i64::MAX);
+        let before = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(keep);
+        self.parts.store.expire_requests(before).await?;
+        let rows = self.parts.store.requests(after, ROUND).await?;
+        for row in &rows {
+            if self.has_changed(row).await {
+                self.look_again(row).await?;
+            }
+        }
+        let full = u32::try_from(rows.len()).is_ok_and(|n| n == ROUND);
+        Ok(rows.into_iter().next_back().filter(|_| full).map(|row| row.key))
+    }
+
+    /// Whether what the last decision rests on is no longer so.
+    async fn has_changed(&self, row: &RequestRow) -> bool {
+        let Some(decision) = &row.decision else { return true };
+        if decision.plugin_set != self.plugins().id() || decision.verdict == "no-decision" {
+            return true;
+        }
+        let seen: Seen = decision
+            .registry_version
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        for (key, version) in seen {
+            match self.parts.registry.version(&key).await {
+                Ok(now) if now == version => {}
+                // A registry that does not answer changes no decision.
+                Err(_) => {}
+                Ok(_) => return true,
+            }
+        }
+        false
+    }
+
+    /// Whether a poll of the agent may start the approvers: a busy loop of
+    /// polls must not.
+    pub(crate) fn may_look_again(&self, row: &RequestRow) -> bool {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        row.decision.as_ref().is_none_or(|d| now.saturating_sub(d.decided_at) >= LEAST_AGE)
+    }
+
+    /// Looks at every pending request now; says how many were signed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn look_at_all(&self) -> Result<u32, Failed> {
+        let (mut after, mut signed) = (None, 0);
+        loop {
+            let rows = self.parts.store.requests(after, ROUND).await?;
+            for row in &rows {
+                signed += u32::from(self.look_again(row).await? == Submitted::Signed);
+            }
+            match rows.into_iter().next_back() {
+                Some(last) => after = Some(last.key),
+                None => return Ok(signed),
+            }
+        }
+    }
+}

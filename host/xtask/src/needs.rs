@@ -1,0 +1,66 @@
+//! Programs that the demo and the tests use beside Rust's: looks for them and,
+//! where it may, installs them.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+/// A program and the Debian package that brings it.
+pub type Need = (&'static str, &'static str);
+
+/// An unmodified agent.
+pub const AGENT: &[Need] = &[("puppet", "puppet-agent")];
+
+/// What the end-to-end tests use: agents, packages made and installed in
+/// throw-away roots, and outside tools that check our work.
+pub const TESTS: &[Need] = &[
+    ("puppet", "puppet-agent"),
+    ("openssl", "openssl"),
+    ("curl", "curl"),
+    ("gpg", "gnupg"),
+    ("apt-ftparchive", "apt-utils"),
+    ("dpkg-deb", "dpkg"),
+    ("unshare", "util-linux"),
+    ("ip", "iproute2"),
+];
+
+/// Makes sure that every program is there.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let missing = missing(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    let may_install = shell::has("apt-get") && is_root();
+    if !may_install {
+        bail!("missing programs: install the packages {packages} (Debian: sudo apt-get install {packages})");
+    }
+    println!("installing {packages}");
+    let apt = |arguments: &[&str]| {
+        shell::run(
+            Command::new("apt-get").args(["-q", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive"),
+        )
+    };
+    let install = [&["install", "--no-install-recommends"][..], &missing].concat();
+    // A fresh machine knows no packages yet; one that does needs no update.
+    if apt(&install).is_err() {
+        apt(&["update"])?;
+        apt(&install)?;
+    }
+    Ok(())
+}
+
+fn missing(needs: &[Need]) -> Vec<&'static str> {
+    let mut packages: Vec<&str> =
+        needs.iter().filter(|(program, _)| !shell::has(program)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(Path::new("/proc/self")).is_ok_and(|m| m.uid() == 0)
+}

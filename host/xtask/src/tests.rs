@@ -1,0 +1,93 @@
+//! `cargo xtask test`: everything that must hold, in the order in which it
+//! fails fastest.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{house, needs, plugins, shell};
+
+/// What a run of the tests came to.
+#[derive(Default)]
+struct Count {
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+/// Runs it all.
+pub fn run(root: &Path) -> Result<()> {
+    let began = Instant::now();
+    let step = |name: &str| println!("\n== {name} ({:.0?} so far)", began.elapsed());
+    step("the house");
+    house::check(root)?;
+    shell::run(Command::new("cargo").args(["fmt", "--all", "--check"]).current_dir(root))?;
+    step("programs that the tests use");
+    needs::ensure(needs::TESTS)?;
+    step("plugins");
+    plugins::build(root)?;
+    step("lints");
+    let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    shell::run(Command::new("cargo").args(lints).current_dir(root))?;
+    step("the program");
+    let program = ["build", "--quiet", "--locked", "--package", "bunraku", "--package", "bunraku-registry", "--examples", "--bins"];
+    shell::run(Command::new("cargo").args(program).current_dir(root))?;
+    step("tests");
+    let count = tests(root)?;
+    println!(
+        "\ntests: {} passed, {} failed, {} ignored in {:.0?}",
+        count.passed,
+        count.failed,
+        count.ignored,
+        began.elapsed()
+    );
+    ensure!(count.failed == 0, "{} tests failed", count.failed);
+    println!("all held");
+    Ok(())
+}
+
+/// Runs every test of the workspace, shows the output as it comes, and adds up
+/// what each test program says of itself.
+fn tests(root: &Path) -> Result<Count> {
+    let mut child = Command::new("cargo")
+        .args(["test", "--quiet", "--workspace", "--locked", "--no-fail-fast"])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo test")?;
+    let mut count = Count::default();
+    for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(result) = line.strip_prefix("test result: ") {
+            count.passed += number(result, " passed");
+            count.failed += number(result, " failed");
+            count.ignored += number(result, " ignored");
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && count.failed == 0 {
+        count.failed = 1;
+    }
+    Ok(count)
+}
+
+/// The number in front of a word.
+fn number(text: &str, word: &str) -> u32 {
+    text.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn a_test_programs_own_count_is_read() {
+        let line = "ok. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!([" passed", " failed", " ignored"].map(|word| number(line, word)), [12, 3, 1]);
+    }
+}
