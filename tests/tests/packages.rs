@@ -3,7 +3,7 @@
 use anyhow::Result;
 use bunraku_tests::agent::Agent;
 use bunraku_tests::hadoop;
-use bunraku_tests::machine::Machine;
+use bunraku_tests::machine::{Machine, Process};
 use bunraku_tests::packages::Repository;
 
 /// The manifest that a person would write for a CDH3 namenode, with everything a role uses.
@@ -20,38 +20,59 @@ fn a_namenode_by_hand_is_applied_once_and_then_changes_nothing() -> Result<()> {
     for resource in ["Exec[import apt key]", "Package[hadoop-0.20-namenode]", "Exec[format-dfs]"] {
         assert!(first.changed().iter().any(|r| r == resource), "{resource} did not change: {}", first.output);
     }
-    let service = "/usr/lib/hadoop-0.20/bin/hadoop-0.20-namenode infinity";
     let running = machine.processes()?;
-    assert!(running.iter().any(|p| p.user == "hadoop" && p.command == service), "{running:?}");
+    let service = |p: &Process| p.user == "hadoop" && p.command.ends_with("/bin/hadoop-0.20-namenode");
+    assert!(running.iter().any(service), "{running:?}");
     let second = agent.apply(&machine, &["/root/site.pp"])?.expect_code(0)?;
     assert!(second.changed().is_empty(), "{}", second.output);
     eprintln!("first run {:?}, second {:?}", first.took, second.took);
+    
     Ok(())
 }
 
+/// Which is why a role must look before it formats.
 #[test]
-fn a_second_format_is_refused() -> Result<()> {
+fn hadoop_0_20_wipes_a_file_system_that_it_is_told_to_format() -> Result<()> {
     let (machine, _repository) = installed("formatted.cluster.test", "hadoop-0.20-namenode")?;
-    let format = "HADOOP_CONF_DIR=/tmp/conf runuser -u hadoop -- hadoop namenode -format";
     machine.write("/tmp/conf/hdfs-site.xml", &site("dfs.name.dir", "/var/lib/hadoop-0.20/name"))?;
-    machine.shell(format)?;
-    let before = machine.read("/var/lib/hadoop-0.20/name/current/VERSION")?;
-    assert!(machine.shell(format).is_err(), "a formatted directory was formatted again");
-    assert_eq!(machine.read("/var/lib/hadoop-0.20/name/current/VERSION")?, before);
+    let format = |answer: &str| {
+        machine.shell(&format!(
+            "export HADOOP_CONF_DIR=/tmp/conf; {answer} runuser -u hadoop -- hadoop-0.20 namenode -format"
+        ))
+    };
+    let version = || machine.read("/var/lib/hadoop-0.20/name/current/VERSION");
+    format("")?;
+    let before = version()?;
+    assert!(format("").is_err(), "formatted without an answer");
+    assert_eq!(version()?, before);
+    format("yes Y |")?;
+    assert_ne!(version()?, before);
     Ok(())
 }
 
 #[test]
-fn a_service_starts_stops_and_restarts_and_tells_its_state() -> Result<()> {
-    let (machine, _repository) = installed("service.cluster.test", "hadoop-0.20-jobtracker")?;
-    let service = |action: &str| machine.shell(&format!("service hadoop-0.20-jobtracker {action}"));
-    let address = |value: &str| {
-        machine.write("/etc/hadoop-0.20/conf.empty/mapred-site.xml", &site("mapred.job.tracker", value))
-    };
+fn hadoop_3_formats_once() -> Result<()> {
+    let (machine, _repository) = installed("formatted3.cluster.test", "hadoop-hdfs")?;
+    machine.write("/tmp/conf/hdfs-site.xml", &site("dfs.namenode.name.dir", "/var/lib/hadoop-hdfs/name"))?;
+    let format = "HADOOP_CONF_DIR=/tmp/conf runuser -u hdfs -- hdfs namenode -format -nonInteractive";
+    machine.shell(format)?;
+    let before = machine.read("/var/lib/hadoop-hdfs/name/current/VERSION")?;
+    assert!(machine.shell(format).is_err(), "a formatted folder was formatted again");
+    assert_eq!(machine.read("/var/lib/hadoop-hdfs/name/current/VERSION")?, before);
+    Ok(())
+}
+
+#[test]
+fn a_service_starts_stops_and_tells_its_state() -> Result<()> {
+    let (machine, _repository) = installed("service.cluster.test", "hadoop-hdfs-datanode")?;
+    let service = |action: &str| machine.shell(&format!("service hadoop-hdfs-datanode {action}"));
+    let conf = "/etc/hadoop/conf.empty";
     assert!(service("status").is_err(), "a service that was never started claims to run");
-    address("")?;
-    assert!(service("start").is_err(), "a jobtracker started without an address");
-    address("jt.cluster.test:8021")?;
+    machine
+        .write(&format!("{conf}/hdfs-site.xml"), &site("dfs.datanode.data.dir", "/var/lib/hadoop-hdfs"))?;
+    machine.write(&format!("{conf}/core-site.xml"), &site("fs.defaultFS", "hdfs://:8020/"))?;
+    assert!(service("start").is_err(), "a datanode started without an address");
+    machine.write(&format!("{conf}/core-site.xml"), &site("fs.defaultFS", "hdfs://nn.cluster.test:8020/"))?;
     service("start")?;
     service("status")?;
     let before = machine.processes()?;
@@ -62,8 +83,21 @@ fn a_service_starts_stops_and_restarts_and_tells_its_state() -> Result<()> {
     assert_eq!(after.len(), 1);
     assert_ne!(after, before, "restart left the old process");
     service("stop")?;
-    assert!(machine.processes()?.is_empty());
+    assert_eq!(machine.processes()?, []);
     assert!(service("status").is_err());
+    Ok(())
+}
+
+/// As the original's logs have it; a role has to restart it by other means.
+#[test]
+fn a_service_of_0_20_restarts_too_early() -> Result<()> {
+    let (machine, _repository) = installed("early.cluster.test", "hadoop-0.20-jobtracker")?;
+    let conf = "/etc/hadoop-0.20/conf.empty";
+    machine
+        .write(&format!("{conf}/core-site.xml"), &site("fs.default.name", "hdfs://nn.cluster.test:8200/"))?;
+    machine.write(&format!("{conf}/mapred-site.xml"), &site("mapred.job.tracker", "jt.cluster.test:8021"))?;
+    machine.shell("service hadoop-0.20-jobtracker start")?;
+    assert!(machine.shell("service hadoop-0.20-jobtracker restart").is_err());
     Ok(())
 }
 
