@@ -120,6 +120,10 @@ impl Dir {
         outcome.map_err(|error| {
             let url = url.to_owned();
             match error.kind() {
+                // An unmounted registry is not an empty one.
+                ErrorKind::NotFound if !self.folder.is_dir() => {
+                    Failure::Again(Cause(format!("the folder {} is gone", self.folder.display())))
+                }
                 ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
                     Failure::Final(Error::NotFound { url })
                 }
