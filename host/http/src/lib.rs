@@ -1,1 +1,44 @@
-//! Routes of the agent protocol; identity from TLS; no decisions.
+//! The agent protocol over HTTPS: TLS, routes, and who may take which.
+//!
+//! It turns requests into calls of the use cases and their results into answers that unmodified
+//! agents 7 and 8 understand. It never decides about a node (see `master`), never signs (see `ca`),
+//! and takes nobody's word for who they are but the TLS certificate's.
+//!
+//! | path | what | file |
+//! |---|---|---|
+//! | `/puppet-ca/v1/certificate/ca`, `…/certificate/<name>` | CA bundle, certificates | `routes/ca.rs` |
+//! | `/puppet-ca/v1/certificate_request/<name>` | submit, and look at what waits | `routes/ca.rs` |
+//! | `/puppet-ca/v1/certificate_revocation_list/ca` | revocation lists | `routes/ca.rs` |
+//! | `/puppet-ca/v1/certificate_renewal` | renewal | `routes/ca.rs` |
+//! | `/puppet/v3/node/<certname>`, `…/environments` | classification | `routes/node.rs` |
+//! | `/puppet/v3/catalog/<certname>`, `…/facts/<certname>` | catalogs, facts | `routes/catalog.rs` |
+//! | `/puppet/v3/report/<certname>` | reports | `routes/report.rs` |
+//! | `/puppet/v3/file_metadata`, `file_metadatas`, `file_content` | plugins and module files | `routes/files.rs` |
+//! | `/puppet/v3/file_bucket_file/…` | backups | `routes/filebucket.rs` |
+//! | `/status/v1/simple`, `/status/v1/services` | health | `routes/status.rs` |
+//!
+//! A request passes `server.rs` (accept), `connection.rs` (handshake, deadlines), `serve.rs` (one
+//! request from head to log line), `target.rs` (decode the path, once), `route.rs` (which route, and
+//! who may), then its route, which reads a body through `body.rs` and returns what `answer.rs` has.
+
+mod access_log;
+mod answer;
+mod backend;
+mod body;
+mod connection;
+mod exchange;
+mod gzip;
+mod pairs;
+mod quota;
+mod route;
+mod routes;
+mod serve;
+mod server;
+mod target;
+mod tls;
+
+pub use access_log::AccessLogTo;
+pub use backend::Backend;
+pub use quota::QuotaSettings;
+pub use server::{Drained, Error, Gauges, Server, Settings};
+pub use tls::{TlsError, TlsMaterial};

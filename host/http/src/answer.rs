@@ -1,0 +1,174 @@
+//! What a route answers: an [`Answer`], or a [`Refusal`] that becomes one with the request's id.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use master::Failed;
+use serde::Serialize;
+use tokio::fs::File;
+
+/// Bodies agents take for text.
+pub const TEXT: &str = "text/plain;charset=utf-8";
+/// PEM, as the peer labels it.
+pub const PEM: &str = "text/plain";
+/// JSON, as the peer labels it.
+pub const JSON: &str = "application/json;charset=utf-8";
+/// Contents of files.
+pub const OCTETS: &str = "application/octet-stream";
+
+/// What every route returns.
+pub type Outcome = Result<Answer, Refusal>;
+
+/// An answer, before it is compressed and given the headers that all have.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The media type, if there is a body to have one.
+    pub content_type: Option<&'static str>,
+    /// The body.
+    pub content: Content,
+    /// Headers of this answer alone.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the connection ends with this answer.
+    pub close: bool,
+}
+
+/// A body.
+#[derive(Debug)]
+pub enum Content {
+    /// In memory.
+    Whole(Bytes),
+    /// Read while it is sent, for files too big for memory.
+    File(File, u64),
+}
+
+impl Answer {
+    /// A body that is there.
+    pub fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+        Answer {
+            status: StatusCode::OK,
+            content_type: Some(content_type),
+            content: Content::Whole(body.into()),
+            headers: Vec::new(),
+            close: false,
+        }
+    }
+
+    /// A value as JSON.
+    ///
+    /// # Errors
+    /// A 500, should the value have no JSON form.
+    pub fn json(value: &impl Serialize) -> Outcome {
+        match serde_json::to_vec(value) {
+            Ok(body) => Ok(Answer::ok(JSON, body)),
+            Err(error) => {
+                tracing::error!(%error, "an answer has no JSON form");
+                Err(Refusal::json(StatusCode::INTERNAL_SERVER_ERROR, RUNTIME_ERROR, "Server Error: no JSON form"))
+            }
+        }
+    }
+
+    /// A status without a body.
+    pub fn empty(status: StatusCode, content_type: Option<&'static str>) -> Answer {
+        Answer { status, content_type, content: Content::Whole(Bytes::new()), headers: Vec::new(), close: false }
+    }
+}
+
+/// Puppet's kind of most failures.
+pub const RUNTIME_ERROR: &str = "RUNTIME_ERROR";
+
+/// An answer of 4xx or 5xx: what is wrong, in a form the agent prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// One line; the request's id is added to it.
+    pub message: String,
+    /// The kind of a JSON refusal; without one the body is text.
+    pub issue_kind: Option<&'static str>,
+    /// When to come again.
+    pub retry_after: Option<Duration>,
+    /// Whether the connection ends with this answer, as the rest of the body stays unread.
+    pub close: bool,
+}
+
+impl Refusal {
+    /// A refusal in text, as the CA's routes answer.
+    pub fn text(status: StatusCode, message: impl Into<String>) -> Refusal {
+        Refusal { status, message: message.into(), issue_kind: None, retry_after: None, close: false }
+    }
+
+    /// A refusal in JSON, as `/puppet/v3` answers.
+    pub fn json(status: StatusCode, issue_kind: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal { issue_kind: Some(issue_kind), ..Refusal::text(status, message) }
+    }
+
+    /// A 400 in JSON.
+    pub fn bad_request(message: impl AsRef<str>) -> Refusal {
+        let message = format!("Bad Request: {}", message.as_ref());
+        Refusal::json(StatusCode::BAD_REQUEST, RUNTIME_ERROR, message)
+    }
+
+    /// A 404 in JSON: agents walk a list of sources by these.
+    pub fn not_found(thing: &str) -> Refusal {
+        let message = format!("Not Found: Could not find {thing}");
+        Refusal::json(StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND", message)
+    }
+
+    /// A 500 whose cause is in the log, under the request's id, and not in the answer.
+    pub fn internal() -> Refusal {
+        let message = "Server Error: the master's log says why";
+        Refusal::json(StatusCode::INTERNAL_SERVER_ERROR, RUNTIME_ERROR, message)
+    }
+
+    /// The refusal as the agent gets it.
+    pub fn into_answer(self, request_id: &str) -> Answer {
+        let message = format!("{} (request id {request_id})", self.message);
+        let (content_type, body) = match self.issue_kind {
+            Some(kind) => (JSON, serde_json::json!({"message": message, "issue_kind": kind}).to_string()),
+            None => (TEXT, message),
+        };
+        let headers = self.retry_after.map(|wait| {
+            // Rounded up: an agent that comes a moment early would be refused once more.
+            (RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1)))
+        });
+        Answer {
+            status: self.status,
+            content_type: Some(content_type),
+            content: Content::Whole(body.into()),
+            headers: headers.into_iter().collect(),
+            close: self.close,
+        }
+    }
+}
+
+impl From<Failed> for Refusal {
+    fn from(failed: Failed) -> Refusal {
+        let status = StatusCode::from_u16(failed.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Refusal::json(status, failed.issue_kind, failed.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_the_request_id_in_its_message() {
+        let check = |refusal: Refusal, content_type: &str, expected: &str| {
+            let answer = refusal.into_answer("r-1");
+            assert_eq!(answer.content_type, Some(content_type));
+            let Content::Whole(body) = answer.content else { panic!("a file") };
+            assert_eq!(body, expected.as_bytes());
+        };
+        check(Refusal::text(StatusCode::BAD_REQUEST, "no"), TEXT, "no (request id r-1)");
+        check(
+            Refusal::not_found("x"),
+            JSON,
+            r#"{"message":"Not Found: Could not find x (request id r-1)","issue_kind":"RESOURCE_NOT_FOUND"}"#,
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! `/puppet-ca/v1`: the CA's own files, certificate requests, certificates and their renewal.
+//!
+//! Answers are text. To an agent, 404 on a certificate means "not signed yet" and nothing else does;
+//! a request that a policy holds back is answered 200 all the same (protocol page, §4 and §7).
+
+use std::time::{Instant, SystemTime};
+
+use ca::RenewError;
+use hyper::body::Incoming;
+use hyper::header::IF_MODIFIED_SINCE;
+use hyper::{HeaderMap, StatusCode};
+use master::{CaFile, Failed, SubmitError};
+
+use crate::answer::{Answer, Outcome, PEM, Refusal};
+use crate::backend::Backend;
+use crate::body::BodyRules;
+use crate::exchange::Exchange;
+
+/// GET `certificate/ca`.
+pub fn bundle<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
+    Ok(file(exchange.headers, &exchange.backend.ca_bundle()))
+}
+
+/// GET `certificate_revocation_list/<anything>`.
+pub fn crl<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
+    Ok(file(exchange.headers, &exchange.backend.crl()))
+}
+
+/// GET `certificate/<name>`.
+pub async fn certificate<B: Backend>(exchange: &Exchange<'_, B>, name: &str) -> Outcome {
+    match exchange.backend.certificate(name).await {
+        Ok(Some(pem)) => Ok(Answer::ok(PEM, pem)),
+        Ok(None) => Err(Refusal::text(StatusCode::NOT_FOUND, format!("Could not find certificate {}", shown(name)))),
+        Err(failed) => Err(in_text(failed)),
+    }
+}
+
+/// GET `certificate_request/<name>`: a stranger learns nothing of it, since it may hold a token
+/// (faults row 17), not even that it is there.
+pub async fn pending_request<B: Backend>(exchange: &Exchange<'_, B>, name: &str) -> Outcome {
+    if exchange.is_administrator()
+        && let Some(pem) = exchange.backend.pending_request(name).await.map_err(in_text)?
+    {
+        return Ok(Answer::ok(PEM, pem));
+    }
+    let message = format!("Could not find certificate_request {}", shown(name));
+    Err(Refusal::text(StatusCode::NOT_FOUND, message))
+}
+
+/// PUT `certificate_request/<name>`.
+pub async fn submit<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming, name: &str) -> Outcome {
+    if let Err(wait) = exchange.quota.take(exchange.address, Instant::now()) {
+        return Err(too_many(wait));
+    }
+    let settings = exchange.settings;
+    let rules = BodyRules { cap: settings.request_cap, deadline: settings.request_deadline, json: false };
+    let pem = exchange.read(body, rules).await?.bytes;
+    let (backend, name, peer) = (exchange.backend.clone(), name.to_owned(), exchange.peer.clone());
+    // On its own, so that an agent that hangs up does not stop a signature half way.
+    let submitting = tokio::spawn(async move { backend.submit_request(&name, &pem, &peer).await });
+    match submitting.await {
+        Ok(Ok(_)) => Ok(Answer::empty(StatusCode::OK, Some(PEM))),
+        Ok(Err(SubmitError::Refused(text))) => Err(Refusal::text(StatusCode::BAD_REQUEST, text)),
+        Ok(Err(SubmitError::Quota { retry_after })) => Err(too_many(retry_after)),
+        Ok(Err(SubmitError::Failed(failed))) => Err(in_text(failed)),
+        Err(_) => Err(internal()),
+    }
+}
+
+/// POST `certificate_renewal`: the certificate of the connection is the request.
+pub async fn renew<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
+    let (backend, peer) = (exchange.backend.clone(), exchange.peer.clone());
+    match tokio::spawn(async move { backend.renew(&peer).await }).await {
+        Ok(Ok(pem)) => Ok(Answer::ok(PEM, pem)),
+        Ok(Err(error)) => Err(not_renewed(&error)),
+        Err(_) => Err(internal()),
+    }
+}
+
+fn file(headers: &HeaderMap, file: &CaFile) -> Answer {
+    if unchanged(headers, file.modified, SystemTime::now()) {
+        return Answer::empty(StatusCode::NOT_MODIFIED, Some(PEM));
+    }
+    Answer::ok(PEM, file.pem.to_string())
+}
+
+/// Whether the client has this version. It sends the time of its own file in whole seconds, so a
+/// version made within that second may be one that it has not seen; nor does a time to come count,
+/// which only a clock that is ahead can send.
+fn unchanged(headers: &HeaderMap, modified: SystemTime, now: SystemTime) -> bool {
+    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    let since = since.and_then(|date| httpdate::parse_http_date(date).ok());
+    since.is_some_and(|since| modified < since && since <= now)
+}
+
+fn too_many(wait: std::time::Duration) -> Refusal {
+    let message = "too many certificate requests from this address; try again later";
+    Refusal { retry_after: Some(wait), ..Refusal::text(StatusCode::TOO_MANY_REQUESTS, message) }
+}
+
+fn in_text(failed: Failed) -> Refusal {
+    Refusal { issue_kind: None, ..Refusal::from(failed) }
+}
+
+fn internal() -> Refusal {
+    Refusal { issue_kind: None, ..Refusal::internal() }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(255).collect()
+}
+
+fn not_renewed(error: &RenewError) -> Refusal {
+    match error {
+        RenewError::NoCertificate => Refusal::text(StatusCode::BAD_REQUEST, error.to_string()),
+        RenewError::Revoked | RenewError::Expired | RenewError::Superseded | RenewError::Foreign => {
+            Refusal::text(StatusCode::FORBIDDEN, error.to_string())
+        }
+        error => {
+            tracing::error!(%error, "a certificate could not be renewed");
+            internal()
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The routes, a file for each group; `route.rs` says which path leads to which.
+
+pub mod ca;
+pub mod catalog;
+pub mod filebucket;
+pub mod files;
+pub mod node;
+pub mod report;
+pub mod status;
