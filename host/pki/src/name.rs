@@ -26,6 +26,22 @@ impl AltName {
         }
     }
 
+    /// `dns` or `ip`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            AltName::Dns(_) => "dns",
+            AltName::Ip(_) => "ip",
+        }
+    }
+
+    /// The name or address without its kind.
+    pub fn value(&self) -> String {
+        match self {
+            AltName::Dns(name) => name.clone(),
+            AltName::Ip(address) => address.to_string(),
+        }
+    }
+
     /// A host name. Capital letters are lowered, for DNS does not tell them apart.
     pub(crate) fn dns(text: &str) -> Result<AltName, CertnameError> {
         Certname::parse(&text.to_ascii_lowercase()).map(|name| AltName::Dns(name.as_str().to_owned()))
