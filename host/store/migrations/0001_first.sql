@@ -49,13 +49,17 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_age ON requests (submitted_at);
 
 CREATE TABLE nodes (
-    certname       TEXT    NOT NULL PRIMARY KEY,
-    environment    TEXT,
-    facts          TEXT,
-    facts_digest   TEXT,
-    facts_at       INTEGER,
-    exports_digest TEXT,
-    seen_at        INTEGER NOT NULL
+    certname              TEXT    NOT NULL PRIMARY KEY,
+    environment           TEXT,
+    facts                 TEXT,
+    facts_digest          TEXT,
+    facts_at              INTEGER,
+    -- The last good one, which serves while the registry is down.
+    classification        TEXT,
+    classification_digest TEXT,
+    classified_at         INTEGER,
+    exports_digest        TEXT,
+    seen_at               INTEGER NOT NULL
 );
 
 -- The key is the order in which a collector reads; environment, tags and parameters are filters and freight.

@@ -36,6 +36,7 @@ pub use certificates::{CertificateRow, CrlRow};
 pub use error::Error;
 pub use exports::{ExportCursor, ExportQuery, ExportRow};
 pub use filebucket::Filebucket;
+pub use nodes::{Compilation, fact};
 pub use reports::{REPORTS_PER_NODE, ReportRow};
 pub use requests::{DecisionRow, RequestKey, RequestRow, Submission};
 

@@ -15,41 +15,42 @@ const SEEN: i64 = 300;
 const BATCH: i64 = 64;
 
 impl Store {
-    /// Keeps what a compilation used and made, in one transaction: the node's facts (`None` leaves the
-    /// stored ones) and all it exports, in place of what it exported before.
+    /// Keeps what a compilation used and made, in one transaction.
     ///
-    /// Where nothing differs, nothing is written, but for the last-seen time every five minutes.
-    /// Sensitive values must not be among the parameters: `catalog` strips them.
-    pub async fn save_compilation(
-        &self,
-        certname: &str,
-        environment: &str,
-        facts: Option<&Value>,
-        exports: &[ExportRow],
-        at: i64,
-    ) -> Result<(), Error> {
-        let facts = facts.map(Text::of).transpose()?;
-        let exports_digest = digest(&json(exports)?);
+    /// Where nothing differs, nothing is written, but for the times every five minutes.
+    /// Sensitive values must not be among the exports' parameters: `catalog` strips them.
+    pub async fn save_compilation(&self, certname: &str, made: Compilation<'_>, at: i64) -> Result<(), Error> {
+        let new = New {
+            environment: Some(made.environment.to_owned()),
+            facts: made.facts.map(Text::of).transpose()?,
+            classification: made.classification.map(Text::of).transpose()?,
+            exports_digest: Some(digest(&json(made.exports)?)),
+        };
+        let exports = made.exports.to_vec();
+        self.save(certname, new, exports, at).await
+    }
+
+    /// Keeps facts that came by themselves. Skips the write as [`Store::save_compilation`] does.
+    pub async fn save_facts(&self, certname: &str, facts: &Value, at: i64) -> Result<(), Error> {
+        let new = New { facts: Some(Text::of(facts)?), ..New::default() };
+        self.save(certname, new, Vec::new(), at).await
+    }
+
+    async fn save(&self, certname: &str, new: New, exports: Vec<ExportRow>, at: i64) -> Result<(), Error> {
         let mut reader = self.readers.acquire().await?;
         let known = Known::read(&mut reader, certname).await?;
         drop(reader);
-        if known.is_current(Some(environment), facts.as_ref(), Some(&exports_digest), at) {
+        if known.is_current(&new, at) {
             return Ok(());
         }
-        let (certname, environment, exports) =
-            (certname.to_owned(), environment.to_owned(), exports.to_vec());
+        let certname = certname.to_owned();
         self.write(move |connection| {
             Box::pin(async move {
                 // Read again: another compilation of the node may have come in between.
                 let known = Known::read(connection, &certname).await?;
-                save_node(connection, &known, &certname, Some(&environment), facts.as_ref(), at).await?;
-                if known.exports_digest.as_ref() != Some(&exports_digest) {
+                save_node(connection, &known, &certname, &new, at).await?;
+                if new.exports_digest.is_some() && known.exports_digest != new.exports_digest {
                     exports::replace(connection, &certname, &exports).await?;
-                    sqlx::query("UPDATE nodes SET exports_digest = $1 WHERE certname = $2")
-                        .bind(exports_digest)
-                        .bind(certname)
-                        .execute(connection)
-                        .await?;
                 }
                 Ok(())
             })
@@ -57,23 +58,18 @@ impl Store {
         .await
     }
 
-    /// Keeps facts that came by themselves. Skips the write as [`Store::save_compilation`] does.
-    pub async fn save_facts(&self, certname: &str, facts: &Value, at: i64) -> Result<(), Error> {
-        let facts = Text::of(facts)?;
-        let mut reader = self.readers.acquire().await?;
-        let known = Known::read(&mut reader, certname).await?;
-        drop(reader);
-        if known.is_current(None, Some(&facts), None, at) {
-            return Ok(());
-        }
-        let certname = certname.to_owned();
-        self.write(move |connection| {
-            Box::pin(async move {
-                let known = Known::read(connection, &certname).await?;
-                save_node(connection, &known, &certname, None, Some(&facts), at).await
-            })
-        })
-        .await
+    /// What the node was at its last catalog, and when, in unix seconds and up to five minutes behind.
+    pub async fn classification(&self, certname: &str) -> Result<Option<(Value, i64)>, Error> {
+        let row = sqlx::query(
+            "SELECT classification, classified_at FROM nodes
+             WHERE certname = $1 AND classification IS NOT NULL",
+        )
+        .bind(certname)
+        .fetch_optional(&self.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let text: String = row.try_get("classification")?;
+        Ok(Some((parse(&text, "classification", certname)?, row.try_get("classified_at")?)))
     }
 
     /// The node's last facts.
@@ -86,7 +82,7 @@ impl Store {
             Some(row) => row.try_get("facts")?,
             None => None,
         };
-        text.map(|text| parse(&text, certname)).transpose()
+        text.map(|text| parse(&text, "facts", certname)).transpose()
     }
 
     /// When the node last sent facts or got a catalog, in unix seconds and up to five minutes behind.
@@ -131,7 +127,7 @@ impl Store {
                     return Ok(found);
                 }
                 last = row.try_get("certname")?;
-                let facts = parse(row.try_get("facts")?, &last)?;
+                let facts = parse(row.try_get("facts")?, "facts", &last)?;
                 if equals.iter().all(|(path, value)| fact(&facts, path) == Some(value)) {
                     found.push((last.clone(), selected(&facts, select)));
                 }
@@ -161,11 +157,34 @@ impl Store {
     }
 }
 
+/// What a compilation used and made.
+pub struct Compilation<'a> {
+    /// The environment of the catalog.
+    pub environment: &'a str,
+    /// The facts it was made from; `None` leaves the stored ones.
+    pub facts: Option<&'a Value>,
+    /// What the node is; `None` leaves the stored one and its age, which is right where that one served.
+    pub classification: Option<&'a Value>,
+    /// All that the node exports, in place of what it exported before.
+    pub exports: &'a [ExportRow],
+}
+
+/// What is to be stored of a node; `None` stands for "not said", which changes nothing.
+#[derive(Default)]
+struct New {
+    environment: Option<String>,
+    facts: Option<Text>,
+    classification: Option<Text>,
+    exports_digest: Option<String>,
+}
+
 /// What is stored of a node, as far as it takes to see whether anything changed.
 #[derive(Default)]
 struct Known {
     environment: Option<String>,
     facts_digest: Option<String>,
+    classification_digest: Option<String>,
+    classified_at: Option<i64>,
     exports_digest: Option<String>,
     seen_at: Option<i64>,
 }
@@ -173,7 +192,8 @@ struct Known {
 impl Known {
     async fn read(connection: &mut SqliteConnection, certname: &str) -> Result<Known, Error> {
         let row = sqlx::query(
-            "SELECT environment, facts_digest, exports_digest, seen_at FROM nodes WHERE certname = $1",
+            "SELECT environment, facts_digest, classification_digest, classified_at, exports_digest, seen_at
+             FROM nodes WHERE certname = $1",
         )
         .bind(certname)
         .fetch_optional(connection)
@@ -182,25 +202,22 @@ impl Known {
         Ok(Known {
             environment: row.try_get("environment")?,
             facts_digest: row.try_get("facts_digest")?,
+            classification_digest: row.try_get("classification_digest")?,
+            classified_at: row.try_get("classified_at")?,
             exports_digest: row.try_get("exports_digest")?,
             seen_at: row.try_get("seen_at")?,
         })
     }
 
-    /// `None` stands for "not said", which changes nothing.
-    fn is_current(
-        &self,
-        environment: Option<&str>,
-        facts: Option<&Text>,
-        exports_digest: Option<&str>,
-        at: i64,
-    ) -> bool {
-        let same = |known: &Option<String>, new: Option<&str>| new.is_none() || known.as_deref() == new;
-        let recent = self.seen_at.is_some_and(|seen| at.saturating_sub(seen) < SEEN);
-        recent
-            && same(&self.environment, environment)
-            && same(&self.facts_digest, facts.map(|facts| facts.digest.as_str()))
-            && same(&self.exports_digest, exports_digest)
+    fn is_current(&self, new: &New, at: i64) -> bool {
+        let same = |known: &Option<String>, new: Option<&String>| new.is_none() || known.as_ref() == new;
+        let recent = |then: Option<i64>| then.is_some_and(|then| at.saturating_sub(then) < SEEN);
+        recent(self.seen_at)
+            && (new.classification.is_none() || recent(self.classified_at))
+            && same(&self.environment, new.environment.as_ref())
+            && same(&self.facts_digest, new.facts.as_ref().map(|text| &text.digest))
+            && same(&self.classification_digest, new.classification.as_ref().map(|text| &text.digest))
+            && same(&self.exports_digest, new.exports_digest.as_ref())
     }
 }
 
@@ -217,33 +234,47 @@ impl Text {
     }
 }
 
-/// Everything but the exports.
+/// Everything but the exports' own rows.
 async fn save_node(
     connection: &mut SqliteConnection,
     known: &Known,
     certname: &str,
-    environment: Option<&str>,
-    facts: Option<&Text>,
+    new: &New,
     at: i64,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO nodes (certname, environment, seen_at) VALUES ($1, $2, $3)
+        "INSERT INTO nodes (certname, environment, exports_digest, seen_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (certname) DO UPDATE SET
-             environment = coalesce(excluded.environment, nodes.environment), seen_at = excluded.seen_at",
+             environment = coalesce(excluded.environment, nodes.environment),
+             exports_digest = coalesce(excluded.exports_digest, nodes.exports_digest),
+             seen_at = excluded.seen_at",
     )
     .bind(certname)
-    .bind(environment)
+    .bind(&new.environment)
+    .bind(&new.exports_digest)
     .bind(at)
     .execute(&mut *connection)
     .await?;
-    if let Some(facts) = facts.filter(|facts| known.facts_digest.as_ref() != Some(&facts.digest)) {
+    if let Some(facts) = new.facts.as_ref().filter(|facts| known.facts_digest.as_ref() != Some(&facts.digest)) {
         sqlx::query("UPDATE nodes SET facts = $1, facts_digest = $2, facts_at = $3 WHERE certname = $4")
             .bind(&facts.json)
             .bind(&facts.digest)
             .bind(at)
             .bind(certname)
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
+    }
+    if let Some(classification) = &new.classification {
+        sqlx::query(
+            "UPDATE nodes SET classification = $1, classification_digest = $2, classified_at = $3
+             WHERE certname = $4",
+        )
+        .bind(&classification.json)
+        .bind(&classification.digest)
+        .bind(at)
+        .bind(certname)
+        .execute(connection)
+        .await?;
     }
     Ok(())
 }
@@ -255,7 +286,7 @@ fn selected(facts: &Value, paths: &[String]) -> Value {
 
 /// The fact at a dotted path. Old flat facts have dots in their names (`ipaddress_eth0.100`), so a
 /// name that is there as it stands goes first.
-fn fact<'v>(facts: &'v Value, path: &str) -> Option<&'v Value> {
+pub fn fact<'v>(facts: &'v Value, path: &str) -> Option<&'v Value> {
     if let Some(found) = facts.get(path) {
         return Some(found);
     }
@@ -265,8 +296,8 @@ fn fact<'v>(facts: &'v Value, path: &str) -> Option<&'v Value> {
     })
 }
 
-fn parse(text: &str, certname: &str) -> Result<Value, Error> {
-    serde_json::from_str(text).map_err(|_| Error::Unreadable { what: format!("facts of {certname}") })
+fn parse(text: &str, what: &str, certname: &str) -> Result<Value, Error> {
+    serde_json::from_str(text).map_err(|_| Error::Unreadable { what: format!("{what} of {certname}") })
 }
 
 pub(crate) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Error> {
