@@ -112,3 +112,41 @@ fn is_plain(text: &str) -> bool {
         && !matches!(text.to_ascii_lowercase().as_str(), "y" | "n")
         && matches!(resolve(text), Ok(Value::String(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_yaml_that_people_would_write() {
+        let value = json!({
+            "classes": {"apt": {}, "hadoop::worker": {"dirs": ["/a", "/b c"], "port": 8020, "ha": false}},
+            "environment": "production",
+            "parameters": {"version": "1.0", "on": null, "more": [[1, 2], {"a": "b"}]},
+        });
+        let text = r#"---
+classes:
+  apt: {}
+  hadoop::worker:
+    dirs:
+      - /a
+      - "/b c"
+    ha: false
+    port: 8020
+environment: production
+parameters:
+  more:
+    -
+      - 1
+      - 2
+    -
+      a: b
+  "on": null
+  version: "1.0"
+"#;
+        assert_eq!(to_string(&value), text);
+        assert_eq!(to_string(&json!("x")), "--- x\n");
+    }
+}
