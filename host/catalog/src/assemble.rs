@@ -35,7 +35,8 @@ pub struct Export {
 }
 
 impl Compiler {
-    pub(crate) fn assemble(self, edges: Vec<Edge>) -> Compiled {
+    /// `stages` holds the name of each class's stage where the class is not in `main` by itself.
+    pub(crate) fn assemble(self, edges: Vec<Edge>, mut stages: Vec<Option<String>>) -> Compiled {
         let mut resources = language(&self.stages);
         let (mut tags, mut names) = (vec![Arc::from("settings")], vec![Arc::from("settings")]);
         let mut classes: Vec<_> = self.classes.into_iter().map(Some).collect();
@@ -52,7 +53,8 @@ impl Compiler {
                         resource::push_tag(&mut tags, tag.clone());
                     }
                     names.push(declared.owner.class.as_str().into());
-                    resources.push(class_resource(declared, &self.index));
+                    let stage = stages.get_mut(class).and_then(Option::take);
+                    resources.push(class_resource(declared, stage, &self.index));
                 }
                 Event::Leave(class) => {
                     let range = ranges.get(class).cloned().unwrap_or_default();
@@ -117,10 +119,10 @@ fn language(stages: &[Stage]) -> Vec<Resource> {
     resources
 }
 
-fn class_resource(declared: Declared, index: &ClassIndex) -> Resource {
+fn class_resource(declared: Declared, stage: Option<String>, index: &ClassIndex) -> Resource {
     let secrets = index.get(&declared.owner.class).map(|class| &*class.schema.secrets).unwrap_or_default();
     let is_there = |name: &&String| declared.parameters.contains_key(*name);
-    let stage = declared.stage.map(|(stage, _)| ("stage".to_owned(), Value::from(stage)));
+    let stage = stage.map(|stage| ("stage".to_owned(), Value::from(stage)));
     Resource {
         resource_type: "Class".into(),
         title: name::capitalised(&declared.owner.class),

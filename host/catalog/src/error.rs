@@ -39,7 +39,7 @@ impl fmt::Display for Origin {
 
 /// Why a node gets no catalog. Nothing of it may be kept: a catalog is whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{fault}")]
+#[error("node {node}: {fault}")]
 pub struct CompileError {
     /// The node's certname.
     pub node: String,

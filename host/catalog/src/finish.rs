@@ -49,7 +49,12 @@ impl Compiler {
         if let Some(cycle) = graph.cycle() {
             return Err(self.cycle(&items, cycle));
         }
-        Ok(self.assemble(edges))
+        let stage_name =
+            |item: &usize| self.stages.get(item.wrapping_sub(FIRST_STAGE)).map(|stage| stage.name.clone());
+        let explicit = self.classes.iter().map(|class| class.stage.as_ref().map(|(stage, _)| stage.clone()));
+        let stages =
+            explicit.zip(&stage_of).map(|(explicit, item)| explicit.or_else(|| stage_name(item))).collect();
+        Ok(self.assemble(edges, stages))
     }
 
     /// The stage of each class, as an item: where it is put, else where the class is that brought it in.
@@ -172,24 +177,17 @@ impl Compiler {
         };
         contain(MAIN_STAGE, SETTINGS);
         contain(MAIN_STAGE, MAIN_CLASS);
-        let mut members: Vec<Vec<usize>> = vec![Vec::new(); self.classes.len()];
+        let holders = self.holders(stage_of);
         for event in &self.log {
             match event {
                 Event::Enter(class) => {
-                    let (Some(&item), Some(&stage), Some(declared)) =
-                        (items.classes.get(*class), stage_of.get(*class), self.classes.get(*class))
+                    let (Some(&item), Some(&stage)) = (items.classes.get(*class), stage_of.get(*class))
                     else {
                         continue;
                     };
                     contain(stage, item);
-                    for by in declared.containers.iter().filter(|by| stage_of.get(**by) == Some(&stage)) {
-                        if !reaches(&members, *class, *by) {
-                            if let Some(members) = members.get_mut(*by) {
-                                members.push(*class);
-                            }
-                            items.classes.get(*by).into_iter().for_each(|by| contain(*by, item));
-                        }
-                    }
+                    let holders = holders.get(*class).into_iter().flatten();
+                    holders.filter_map(|by| items.classes.get(*by)).for_each(|by| contain(*by, item));
                 }
                 Event::Leave(class) => {
                     let own =
@@ -202,6 +200,23 @@ impl Compiler {
             }
         }
         edges
+    }
+
+    /// Which classes hold a class: those of its stage that include it. Whoever brought it in comes first;
+    /// another holds it only if that makes no circle, for classes may well include each other.
+    fn holders(&self, stage_of: &[usize]) -> Vec<Vec<usize>> {
+        let mut holders: Vec<Vec<usize>> = vec![Vec::new(); self.classes.len()];
+        for first in [true, false] {
+            for (class, declared) in self.classes.iter().enumerate() {
+                let same_stage = |by: &&usize| stage_of.get(**by) == stage_of.get(class);
+                for &by in declared.containers.iter().filter(same_stage) {
+                    if (declared.includer == Some(by)) == first && !reaches(&holders, by, class) {
+                        holders.get_mut(class).into_iter().for_each(|holders| holders.push(by));
+                    }
+                }
+            }
+        }
+        holders
     }
 
     /// Puts into every parameter that refers to something what the agent shall read, and orders the graph.
@@ -325,9 +340,9 @@ impl Compiler {
     }
 }
 
-/// Whether a class holds another, by whatever way.
-fn reaches(members: &[Vec<usize>], from: usize, to: usize) -> bool {
-    let mut seen = vec![false; members.len()];
+/// Whether going from a class to what holds it leads to another.
+fn reaches(holders: &[Vec<usize>], from: usize, to: usize) -> bool {
+    let mut seen = vec![false; holders.len()];
     let mut open = vec![from];
     while let Some(class) = open.pop() {
         if class == to {
@@ -335,7 +350,7 @@ fn reaches(members: &[Vec<usize>], from: usize, to: usize) -> bool {
         }
         if let Some(seen) = seen.get_mut(class).filter(|seen| !**seen) {
             *seen = true;
-            open.extend(members.get(class).into_iter().flatten());
+            open.extend(holders.get(class).into_iter().flatten());
         }
     }
     false

@@ -1,6 +1,6 @@
 //! One resource of a fragment, checked on its own and made ready for the catalog.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ pub fn check(raw: FragmentResource, class_tags: &[Arc<str>]) -> Result<Checked, 
     for tag in &tags {
         add_tag(&mut own_tags, tag).map_err(|why| format!("{shown}: {why}"))?;
     }
-    let mut seen = std::collections::HashSet::with_capacity(raw_parameters.len());
+    let mut seen = HashSet::with_capacity(raw_parameters.len());
     let mut aliases = Vec::new();
     for (parameter, value) in raw_parameters {
         let wrong = |why: &str| format!("{shown}: parameter {parameter:?} {why}");
@@ -115,6 +115,11 @@ pub fn check(raw: FragmentResource, class_tags: &[Arc<str>]) -> Result<Checked, 
     }
     class_tags.iter().for_each(|tag| push_tag(&mut own_tags, tag.clone()));
     let reference: Arc<str> = format!("{resource_type}[{title}]").into();
+    if resource_type == "File" && title.len() > 1 && title.ends_with('/') && !seen.contains("path") {
+        // The agent's File has no slash at the end; puppetserver spells it out likewise.
+        parameters.insert(0, ("path".into(), name::file_path(&title).into()));
+        refs.iter_mut().for_each(|(place, _)| *place += 1);
+    }
     let also = same_thing(&resource_type, &title, &parameters).into_iter().chain(aliases);
     let also = also.filter(|other| **other != *reference).collect();
     let resource = Resource {

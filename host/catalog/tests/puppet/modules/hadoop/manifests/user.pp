@@ -1,0 +1,3 @@
+class hadoop::user {
+  user { 'hdfs': ensure => present, groups => ['hadoop', 'disk'] }
+}

@@ -1,0 +1,3 @@
+stage { 'apt': before => Stage['hadoop-base'] }
+stage { 'hadoop-base': before => Stage['main'] }
+include hadoop::worker
