@@ -1,0 +1,7 @@
+# The package lists, updated once however many things ask for it.
+class apt::apt {
+  exec { 'apt-get_update':
+    command     => '/usr/bin/apt-get update',
+    refreshonly => true,
+  }
+}
