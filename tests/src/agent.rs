@@ -51,7 +51,7 @@ pub struct Run {
 pub struct Settings<'a> {
     /// The name on its certificate.
     pub certname: &'a str,
-    /// The name of the master; the machine's /etc/hosts knows `puppet` and `localhost`.
+    /// The name of the master; the machine's /etc/hosts is told its address.
     pub server: &'a str,
     /// Where the master listens.
     pub address: SocketAddr,
@@ -112,6 +112,8 @@ impl Agent {
     pub fn run_with(&self, machine: &Machine, settings: &Settings<'_>, more: &[&str]) -> Result<Run> {
         let started = Instant::now();
         machine.shell(&format!("rm -f {REPORT}"))?;
+        let host = format!("{} {}", settings.address.ip(), settings.server);
+        machine.shell_with("grep -qxF \"$1\" /etc/hosts || echo \"$1\" >> /etc/hosts", &[&host])?;
         let mut command = self.command(machine);
         command.args(["agent", "--test", "--color=false", "--certname", settings.certname]);
         command.args(["--server", settings.server, "--masterport", &settings.address.port().to_string()]);

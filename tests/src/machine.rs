@@ -60,7 +60,7 @@ rm -f /usr/sbin/policy-rc.d
 rm -rf /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/trusted.gpg /etc/apt/auth.conf.d /var/lib/apt/lists
 mkdir -p /etc/apt/sources.list.d /var/lib/apt/lists/partial
 find /etc/apt/apt.conf.d -type f ! -name 70debconf -delete
-printf '127.0.0.1 localhost puppet\n127.0.0.1 %s %s\n' "$1" "${1%%.*}" > /etc/hosts
+printf '127.0.0.1 localhost\n127.0.0.1 %s %s\n' "$1" "${1%%.*}" > /etc/hosts
 "#;
 
 /// A running throw-away machine.

@@ -9,13 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 
 use crate::request::Identity;
@@ -97,6 +99,23 @@ impl Client {
         self.send("PUT", path, &[(CONTENT_TYPE.as_str(), "text/plain")], body)
     }
 
+    /// Asks for a catalog as agents do, with facts as JSON.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn catalog(&self, certname: &str, facts: &Value) -> Result<Answer> {
+        let facts = json!({"name": certname, "values": facts}).to_string();
+        // The value is encoded once for itself and once for the form.
+        let facts = encode(&encode(&facts));
+        let form = format!("environment=production&facts_format=application%2Fjson&facts={facts}");
+        let headers = [
+            (CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded"),
+            (ACCEPT.as_str(), "application/vnd.puppet.rich+json, application/json"),
+        ];
+        let path = format!("/puppet/v3/catalog/{certname}?environment=production");
+        self.send("POST", &path, &headers, form.as_bytes())
+    }
+
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
@@ -156,6 +175,10 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
+}
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -26,7 +26,7 @@ fn a_namenode_by_hand_is_applied_once_and_then_changes_nothing() -> Result<()> {
     let second = agent.apply(&machine, &["/root/site.pp"])?.expect_code(0)?;
     assert!(second.changed().is_empty(), "{}", second.output);
     eprintln!("first run {:?}, second {:?}", first.took, second.took);
-    
+
     Ok(())
 }
 
