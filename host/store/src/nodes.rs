@@ -19,7 +19,12 @@ impl Store {
     ///
     /// Where nothing differs, nothing is written, but for the times every five minutes.
     /// Sensitive values must not be among the exports' parameters: `catalog` strips them.
-    pub async fn save_compilation(&self, certname: &str, made: Compilation<'_>, at: i64) -> Result<(), Error> {
+    pub async fn save_compilation(
+        &self,
+        certname: &str,
+        made: Compilation<'_>,
+        at: i64,
+    ) -> Result<(), Error> {
         let new = New {
             environment: Some(made.environment.to_owned()),
             facts: made.facts.map(Text::of).transpose()?,
@@ -255,7 +260,8 @@ async fn save_node(
     .bind(at)
     .execute(&mut *connection)
     .await?;
-    if let Some(facts) = new.facts.as_ref().filter(|facts| known.facts_digest.as_ref() != Some(&facts.digest)) {
+    if let Some(facts) = new.facts.as_ref().filter(|facts| known.facts_digest.as_ref() != Some(&facts.digest))
+    {
         sqlx::query("UPDATE nodes SET facts = $1, facts_digest = $2, facts_at = $3 WHERE certname = $4")
             .bind(&facts.json)
             .bind(&facts.digest)

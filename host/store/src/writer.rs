@@ -181,3 +181,115 @@ async fn group(
         None => sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| ()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::oneshot;
+
+    use crate::{Error, Store};
+
+    async fn store() -> (tempfile::TempDir, Arc<Store>) {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&folder.path().join("state.db")).await.unwrap();
+        (folder, Arc::new(store))
+    }
+
+    /// Keeps the writer busy until the answer is dropped, so that later writes make up one group.
+    async fn block(store: &Arc<Store>) -> oneshot::Sender<()> {
+        let (release, released) = oneshot::channel::<()>();
+        let (began, begun) = oneshot::channel();
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            store
+                .write(move |_| {
+                    Box::pin(async move {
+                        let _ = began.send(());
+                        let _ = released.await;
+                        Ok(())
+                    })
+                })
+                .await
+        });
+        begun.await.unwrap();
+        release
+    }
+
+    async fn add(store: &Store, key: &'static str, fail: bool) -> Result<(), Error> {
+        store
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO meta (key, value) VALUES ($1, '')")
+                        .bind(key)
+                        .execute(connection)
+                        .await?;
+                    if fail { Err(Error::Closed) } else { Ok(()) }
+                })
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_takes_only_itself_out_of_the_group() {
+        let (_folder, store) = store().await;
+        let release = block(&store).await;
+        let group =
+            async { tokio::join!(add(&store, "a", false), add(&store, "b", true), add(&store, "c", false)) };
+        let release = async {
+            tokio::task::yield_now().await;
+            drop(release);
+        };
+        let ((a, b, c), ()) = tokio::join!(group, release);
+        assert!(a.is_ok() && b.is_err() && c.is_ok());
+        let found = ["a", "b", "c"].map(|key| store.meta(key));
+        let [a, b, c] = found;
+        assert_eq!(
+            (a.await.unwrap().is_some(), b.await.unwrap().is_some(), c.await.unwrap().is_some()),
+            (true, false, true)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_leaves_a_whole_write() {
+        let (_folder, store) = store().await;
+        let release = block(&store).await;
+        let caller = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { add(&store, "a", false).await }
+        });
+        tokio::task::yield_now().await;
+        caller.abort();
+        drop(release);
+        add(&store, "b", false).await.unwrap();
+        assert!(store.meta("a").await.unwrap().is_some());
+    }
+
+    // users-complain row 45
+    #[tokio::test]
+    async fn a_full_disk_refuses_writes_and_breaks_nothing() {
+        let (_folder, store) = store().await;
+        store.save_report("node", 0, "changed", b"kept").await.unwrap();
+        let limit = |pages: i64| {
+            let pragma = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            store.write(move |connection| {
+                Box::pin(async move { Ok(sqlx::query(pragma).execute(connection).await.map(|_| ())?) })
+            })
+        };
+        limit(1).await.unwrap();
+        // In one group: one that fits in the pages there are, and one that does not.
+        let large = vec![0; 1 << 20];
+        let (small, refused) =
+            tokio::join!(add(&store, "small", false), store.save_report("node", 1, "changed", &large));
+        assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
+        assert_eq!(
+            store.meta("small").await.unwrap().is_some(),
+            small.is_ok(),
+            "the answer is true: {small:?}"
+        );
+        assert_eq!(store.reports("node", 9).await.unwrap().len(), 1);
+        limit(1 << 30).await.unwrap();
+        store.save_report("node", 2, "changed", &large).await.unwrap();
+        assert_eq!(store.reports("node", 9).await.unwrap().len(), 2);
+    }
+}
