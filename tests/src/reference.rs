@@ -78,7 +78,8 @@ impl Summary {
                     parameters.insert("(class)".into(), containers.class(&this).into());
                     parameters.insert("(stage)".into(), containers.stage(&this).into());
                     let sensitive = resource.get("sensitive_parameters").cloned();
-                    parameters.insert("(sensitive)".into(), sensitive.unwrap_or_else(|| Value::Array(vec![])));
+                    parameters
+                        .insert("(sensitive)".into(), sensitive.unwrap_or_else(|| Value::Array(vec![])));
                     &mut summary.resources
                 }
             };
@@ -170,7 +171,11 @@ fn compare(
             let (recorded, ours) = (recorded.get(parameter), ours.get(parameter));
             if recorded != ours {
                 let show = |value: Option<&Value>| value.map_or("nothing".into(), Value::to_string);
-                found.push(format!("{what} {name}: {parameter}: recorded {}, ours {}", show(recorded), show(ours)));
+                found.push(format!(
+                    "{what} {name}: {parameter}: recorded {}, ours {}",
+                    show(recorded),
+                    show(ours)
+                ));
             }
         }
     }
@@ -200,7 +205,11 @@ fn references(value: &Value) -> Vec<&str> {
 }
 
 fn reference(kind: &str, title: &str) -> String {
-    if kind == "Class" { format!("Class[{}]", title.to_ascii_lowercase()) } else { format!("{kind}[{title}]") }
+    if kind == "Class" {
+        format!("Class[{}]", title.to_ascii_lowercase())
+    } else {
+        format!("{kind}[{title}]")
+    }
 }
 
 /// Classes are written in more than one way.

@@ -84,10 +84,13 @@ fn repositories(parameters: &Map, fragment: &mut Fragment) {
     fragment.resources = parameters.get("repositories").map(repository::all).unwrap_or_default();
 }
 
+/// It is told of a change only once, so an archive that does not answer is asked again before it fails.
 fn update() -> Resource {
     Resource::new("Exec", repository::UPDATE)
         .param("command", "/usr/bin/apt-get update")
         .param("refreshonly", true)
+        .param("tries", 3)
+        .param("try_sleep", 5)
 }
 
 fn login_schema() -> Value {

@@ -23,15 +23,16 @@ pub fn namenode(call: &Call, request: &Request) -> Result<Fragment, Failure> {
     let formats = role.parameters.text("cluster_id").is_none();
 
     let mut resources = vec![package_latest(name)];
+    let core_site = role.core_site(&own);
     for dir in &dirs {
-        let dir = storage(distribution, dir, distribution.hdfs, name);
+        // A folder is made only once formatting could follow: its making is told only once.
+        let dir = storage(distribution, dir, distribution.hdfs, name).refs("require", [("File", CORE_SITE)]);
         resources.push(if formats { dir.refs("notify", [("Exec", FORMAT)]) } else { dir });
     }
     if formats {
         resources.push(format_once(distribution, &role.parameters, &dirs)?);
     }
-    let files =
-        [role.core_site(&own), distribution.conf_file("hdfs-site.xml"), distribution.environment.into()];
+    let files = [core_site, distribution.conf_file("hdfs-site.xml"), distribution.environment.into()];
     let running = service(distribution, name, &files);
     resources.push(if formats {
         running.refs("require", [("Exec", FORMAT)])
@@ -196,7 +197,8 @@ fn storage(distribution: &Distribution, path: &str, owner: (&str, &str), package
 
 /// Formats the file system when a name folder was just made, and only if nothing can be lost: no name
 /// folder has a file system, and each declared mount is there (an empty folder below a missing mount is
-/// not a new one). No exit code but 0 passes.
+/// not a new one). No exit code but 0 passes; then folders that are still empty go again, so that the
+/// next run makes them and tries once more.
 fn format_once(
     distribution: &Distribution,
     parameters: &Parameters<'_>,
@@ -211,7 +213,7 @@ fn format_once(
     }
     let unless: Vec<String> = dirs.iter().map(|dir| format!("test -e {dir}/current/VERSION")).collect();
     let mut exec = Resource::new("Exec", FORMAT)
-        .param("command", distribution.format)
+        .param("command", format!("{} || {{ rmdir {}; false; }}", distribution.format, dirs.join(" ")))
         .param("provider", "shell")
         .param("path", "/usr/sbin:/usr/bin:/sbin:/bin")
         .param("user", distribution.hdfs.0)
@@ -221,5 +223,5 @@ fn format_once(
         let onlyif: Vec<String> = mounts.iter().map(|mount| format!("mountpoint -q {mount}")).collect();
         exec = exec.param("onlyif", onlyif);
     }
-    Ok(exec.refs("require", [("Package", distribution.namenode), ("File", CORE_SITE)]))
+    Ok(exec.refs("require", [("Package", distribution.namenode)]))
 }

@@ -50,10 +50,7 @@ fn address(certname: &str, master: &str, host: &str, port: u16) -> ExportedResou
 
 /// A namenode and a jobtracker that have run.
 pub fn masters() -> [ExportedResource; 2] {
-    [
-        namenode_at("nn", "namenode.cluster.test", 8200),
-        jobtracker_at("jt", "jobtracker.cluster.test", 8021),
-    ]
+    [namenode_at("nn", "namenode.cluster.test", 8200), jobtracker_at("jt", "jobtracker.cluster.test", 8021)]
 }
 
 /// A compiled catalog, as the agent gets it, and what came by the way.
