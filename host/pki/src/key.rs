@@ -13,7 +13,7 @@ const RSA: &str = "1.2.840.113549.1.1.1";
 const EC: &str = "1.2.840.10045.2.1";
 const ED25519: &str = "1.3.101.112";
 
-/// Kind of a public key.
+/// Kind of a public key. It is shown as plugins see it: `rsa`, `ec-p256`, `ec-p384`, `ec-p521` or `ed25519`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyAlgorithm {
     /// RSA with a modulus of 2048 to 8192 bits.
@@ -31,11 +31,11 @@ pub enum KeyAlgorithm {
 impl fmt::Display for KeyAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            KeyAlgorithm::Rsa => "RSA",
-            KeyAlgorithm::EcP256 => "EC P-256",
-            KeyAlgorithm::EcP384 => "EC P-384",
-            KeyAlgorithm::EcP521 => "EC P-521",
-            KeyAlgorithm::Ed25519 => "Ed25519",
+            KeyAlgorithm::Rsa => "rsa",
+            KeyAlgorithm::EcP256 => "ec-p256",
+            KeyAlgorithm::EcP384 => "ec-p384",
+            KeyAlgorithm::EcP521 => "ec-p521",
+            KeyAlgorithm::Ed25519 => "ed25519",
         })
     }
 }
