@@ -94,6 +94,16 @@ pub enum Error {
         /// Which.
         name: String,
     },
+    /// The server is to have a name that a node has.
+    #[error(
+        "the server cannot be named {name}: a node has a certificate for that name, serial 0x{serial}. Revoke it, or take another name"
+    )]
+    NodeHasName {
+        /// Which.
+        name: String,
+        /// The node's certificate.
+        serial: String,
+    },
     /// The certificate to be replaced is not fit for it.
     #[error("the presented certificate cannot be replaced: {0}")]
     Presented(String),

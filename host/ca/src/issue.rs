@@ -158,6 +158,14 @@ impl Inner {
         }
     }
 
+    /// A node with one of the server's names could play the server (CVE-2011-3872 and its kin).
+    fn refuse_server_names<'a>(&self, names: impl IntoIterator<Item = &'a AltName>) -> Result<(), Error> {
+        match names.into_iter().find(|name| self.is_server_name(name)) {
+            Some(name) => Err(Error::ServerName { name: name.value() }),
+            None => Ok(()),
+        }
+    }
+
     async fn record(
         &self,
         certificate: &Certificate,

@@ -37,7 +37,7 @@ impl Authority {
     /// The certificate is for server and client use and has `pp_cli_auth=true`, as the peer's own has.
     ///
     /// # Errors
-    /// [`Error::Name`] for a name that cannot be one; [`Error::AlreadySigned`] where a node has the name.
+    /// [`Error::Name`] for a name that cannot be one; [`Error::NodeHasName`] where a node has one.
     pub async fn server_identity<S: AsRef<str>>(
         &self,
         certname: &Certname,
@@ -103,7 +103,7 @@ impl Inner {
                     }
                 }
                 Some(row) if row.not_after >= now.unix_timestamp() => {
-                    return Err(Error::AlreadySigned { certname: row.certname, serial: row.serial });
+                    return Err(Error::NodeHasName { name: row.certname, serial: row.serial });
                 }
                 _ => {}
             }
