@@ -64,7 +64,7 @@ fn a_one_megabyte_scalar_is_refused() {
 fn tabs_in_the_indentation_are_refused() {
     refused("classes:\n\ta: 1\n", 2, 2, "tab");
     refused("classes:\n  a:\n  \tb: 1\n", 3, 4, "tab");
-    refused("a: [\n\t1]\n", 2, 1, "tab");
+    refused("a: [\n\t1]\n", 2, 2, "tab");
     refused("a: 'x\n\ty'\n", 2, 1, "tab");
     reads("a:\tb\nc: |\n  x\n  \ty\n\t\n\t# comment\n", json!({"a": "b", "c": "x\n\ty\n"}));
 }
