@@ -8,10 +8,12 @@
 
 pub mod agent;
 mod agent8;
+pub mod debian;
 pub mod hadoop;
 pub mod machine;
 pub mod master;
 pub mod packages;
+pub mod reference;
 pub mod request;
 pub mod s3;
 pub mod tools;

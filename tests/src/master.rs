@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -36,6 +36,7 @@ pub struct Master {
     folder: TempDir,
     environment: Vec<(String, String)>,
     log: Arc<Log>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 /// Every line that the master has printed so far.
@@ -72,7 +73,8 @@ impl Master {
         std::fs::write(folder.path().join("bunraku.toml"), config)?;
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = settings.environment.iter().map(own).collect();
-        let mut master = Master { child: None, address, folder, environment, log: Arc::default() };
+        let mut master =
+            Master { child: None, address, folder, environment, log: Arc::default(), readers: vec![] };
         master.launch()?;
         Ok(master)
     }
@@ -96,6 +98,7 @@ impl Master {
         let since = Instant::now();
         while since.elapsed() < STOP_LIMIT {
             if let Some(status) = child.try_wait()? {
+                self.finish_log();
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(20));
@@ -191,9 +194,16 @@ impl Master {
         self.wait_until_ready()
     }
 
-    fn follow(&self, stream: impl Read + Send + 'static) {
+    fn follow(&mut self, stream: impl Read + Send + 'static) {
         let log = self.log.clone();
-        thread::spawn(move || log.follow(stream));
+        self.readers.push(thread::spawn(move || log.follow(stream)));
+    }
+
+    /// Reads what a master that has ended printed last.
+    fn finish_log(&mut self) {
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -201,6 +211,8 @@ impl Master {
         let since = Instant::now();
         while since.elapsed() < START_LIMIT {
             if let Some(status) = self.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                self.child = None;
+                self.finish_log();
                 bail!("the master ended by itself, {status}:\n{}", self.log());
             }
             if client.get("/status/v1/simple").is_ok_and(|a| a.status == 200 && a.body == b"running") {
@@ -224,9 +236,8 @@ impl Drop for Master {
         if self.child.is_some() && self.stop().is_err() {
             eprintln!("the master had to be killed");
         }
-        if thread::panicking() {
-            eprintln!("--- the master's log ---\n{}", self.log());
-        }
+        // The test harness shows this for a test that failed.
+        eprintln!("--- the master's log ---\n{}", self.log());
     }
 }
 

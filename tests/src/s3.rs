@@ -45,6 +45,11 @@ impl Server {
         Ok(Server { address, folder, _runtime: runtime })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The master's configuration for a registry in this server's bucket, below a prefix.
     pub fn registry(&self, prefix: &str) -> String {
         format!(

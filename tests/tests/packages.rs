@@ -1,10 +1,13 @@
 //! The stand-in packages behave as the real ones where the roles depend on it; shown with `puppet apply`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use bunraku_tests::agent::Agent;
 use bunraku_tests::hadoop;
 use bunraku_tests::machine::{Machine, Process};
 use bunraku_tests::packages::Repository;
+use serde_json::json;
 
 /// The manifest that a person would write for a CDH3 namenode, with everything a role uses.
 const NAMENODE: &str = include_str!("../fixtures/namenode.pp");
@@ -27,6 +30,35 @@ fn a_namenode_by_hand_is_applied_once_and_then_changes_nothing() -> Result<()> {
     assert!(second.changed().is_empty(), "{}", second.output);
     eprintln!("first run {:?}, second {:?}", first.took, second.took);
 
+    Ok(())
+}
+
+/// The module that the recorded catalog was compiled from, with this repository in place of its own.
+#[test]
+fn the_reference_worker_is_applied_once_and_then_changes_nothing() -> Result<()> {
+    let repository = Repository::build(&hadoop::packages())?;
+    let code = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/code/modules");
+    let folders = [repository.folder(), (code.as_path(), "/srv/modules")];
+    let machine = Machine::start_with("worker.cluster.test", &folders)?;
+    // Where the distributions of 2010 had it.
+    machine.shell("ln -s /usr/bin/update-alternatives /usr/sbin/")?;
+    let stub = json!({"lines": ["deb file:/srv/packages stub main"], "key": repository.key()});
+    let (namenode, jobtracker) =
+        (json!({"host": "nn.cluster.test", "port": 8200}), json!({"host": "jt.cluster.test", "port": 8021}));
+    let worker = json!({"namenode": namenode, "jobtracker": jobtracker, "repositories": {"stub": stub}});
+    let site = "stage { 'apt': before => Stage['hadoop-base'] }
+        stage { 'hadoop-base': before => Stage['main'] }
+        class { 'hadoop::worker': * => PARAMETERS }";
+    // What JSON writes, Puppet reads, but for what stands between a name and its value.
+    machine
+        .write("/root/site.pp", &site.replace("PARAMETERS", &worker.to_string().replace("\":", "\"=>")))?;
+    let agent = Agent::installed();
+    let apply = || agent.apply(&machine, &["--modulepath", "/srv/modules", "/root/site.pp"]);
+    apply()?.expect_code(2)?;
+    let running = machine.processes()?;
+    assert_eq!(running.len(), 2, "{running:?}");
+    apply()?.expect_code(0)?;
+    assert_eq!(machine.processes()?, running);
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! The same enrolment with the registry in a real S3-compatible server.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use anyhow::Result;
 use bunraku_tests::agent::{Agent, Run, Settings as AgentSettings};
 use bunraku_tests::machine::Machine;
@@ -51,6 +54,18 @@ fn a_bucket_that_is_gone_signs_nobody_and_still_serves_who_is_known() -> Result<
     assert_eq!(request::certificate(&master.stranger()?, new)?, None, "signed without the registry");
     run(&master, &machine, known, 0)?.expect_code(0)?;
     assert!(master.log().contains("classified as last time"), "{}", master.log());
+    Ok(())
+}
+
+/// Or the tests above would prove nothing about credentials.
+#[test]
+fn the_bucket_is_closed_to_who_does_not_sign() -> Result<()> {
+    let server = Server::start()?;
+    let mut connection = TcpStream::connect(server.address())?;
+    write!(connection, "GET /{}/x HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n\r\n", Server::BUCKET)?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     Ok(())
 }
 
