@@ -157,6 +157,25 @@ async fn a_collector_gets_what_it_asked_for() {
 }
 
 #[tokio::test]
+async fn what_is_exported_comes_back_to_the_letter() {
+    let (_folder, store) = store().await;
+    let parameters = json!({
+        "numbers": [u64::MAX, i64::MIN, 0.1, 1.0, 1e300, -0.0],
+        "text": "ü \u{1} \u{1f} \" \\ \n 😀 \u{2028}",
+        "null": null, "empty": {}, "deep": [[[{"a": [true, false]}]]],
+    });
+    let row = ExportRow {
+        title: "a \u{1f}\n\"b\" 😀".to_owned(),
+        parameters,
+        ..export("", &["ü\"\\"], "production")
+    };
+    save(&store, "n1", "production", None, std::slice::from_ref(&row), NOW).await;
+    let found = store.exported(&hosts(), None, 9).await.unwrap();
+    assert_eq!(found, [("n1".to_owned(), row.clone())]);
+    assert_eq!(found[0].1.parameters.to_string(), row.parameters.to_string());
+}
+
+#[tokio::test]
 async fn ten_thousand_exported_resources_are_collected() {
     let (_folder, store) = store().await;
     for node in 0..100 {
