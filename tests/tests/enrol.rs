@@ -101,7 +101,7 @@ fn an_object_that_appears_is_signed_without_the_agents_asking() -> Result<()> {
     let machine = Machine::start(name)?;
     run(&master, &Agent::installed(), &machine, name, 0)?.expect_code(1)?;
     master.register(name, DEFINITION)?;
-    master.wait_for(&["signed", name], SOON)?;
+    master.wait_for(&["signed", "serial", name], SOON)?;
     run(&master, &Agent::installed(), &machine, name, 0)?.expect_code(2)?;
     Ok(())
 }
