@@ -27,6 +27,8 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use crate::server::Gauges;
+
 /// Lines that wait for the thread.
 const WAITING_LINES: usize = 8192;
 /// Characters of a request's target that are shown.
@@ -75,7 +77,7 @@ pub struct Line<'a> {
 #[derive(Debug)]
 pub struct AccessLog {
     lines: Option<SyncSender<String>>,
-    dropped: Arc<AtomicU64>,
+    gauges: Arc<Gauges>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -84,38 +86,32 @@ impl AccessLog {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn open(to: &AccessLogTo) -> io::Result<AccessLog> {
+    pub fn open(to: &AccessLogTo, gauges: Arc<Gauges>) -> io::Result<AccessLog> {
         match to {
-            AccessLogTo::Off => Ok(AccessLog { lines: None, dropped: Arc::default(), thread: None }),
-            AccessLogTo::Stdout => AccessLog::start(Box::new(io::stdout())),
+            AccessLogTo::Off => Ok(AccessLog { lines: None, gauges, thread: None }),
+            AccessLogTo::Stdout => AccessLog::start(Box::new(io::stdout()), gauges),
             AccessLogTo::File(path) => {
                 let file: File = OpenOptions::new().create(true).append(true).mode(0o640).open(path)?;
-                AccessLog::start(Box::new(file))
+                AccessLog::start(Box::new(file), gauges)
             }
         }
     }
 
-    fn start(to: Box<dyn Write + Send>) -> io::Result<AccessLog> {
+    fn start(to: Box<dyn Write + Send>, gauges: Arc<Gauges>) -> io::Result<AccessLog> {
         let (lines, waiting) = sync_channel(WAITING_LINES);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counter = dropped.clone();
+        let counter = gauges.clone();
         let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_all(&waiting, BufWriter::new(to), &counter))?;
-        Ok(AccessLog { lines: Some(lines), dropped, thread: Some(thread) })
+            .spawn(move || write_all(&waiting, BufWriter::new(to), &counter.dropped_lines))?;
+        Ok(AccessLog { lines: Some(lines), gauges, thread: Some(thread) })
     }
 
     /// Hands a line to the thread, or drops it.
     pub fn write(&self, line: &Line<'_>) {
         let Some(lines) = &self.lines else { return };
         if lines.try_send(line.to_text()).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.gauges.dropped_lines.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Lines dropped since the start.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -255,16 +251,17 @@ mod tests {
     fn a_stuck_log_drops_lines_and_counts_them_but_holds_nobody_up() {
         let (go, wait) = std::sync::mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
-        let log = AccessLog::start(Box::new(Stuck(wait, written.clone()))).unwrap();
+        let gauges = Arc::new(Gauges::default());
+        let log = AccessLog::start(Box::new(Stuck(wait, written.clone())), gauges.clone()).unwrap();
         let sent = WAITING_LINES * 3;
         for _ in 0..sent {
             log.write(&line("/a"));
         }
-        let dropped = log.dropped();
+        let dropped = gauges.dropped_lines.load(Ordering::Relaxed);
         assert!(dropped > 0, "nothing was dropped");
         drop(go);
         drop(log);
         let lines = written.lock().unwrap().iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!(lines as u64 + dropped, sent as u64);
+        assert_eq!(lines + usize::try_from(dropped).unwrap(), sent);
     }
 }

@@ -51,7 +51,9 @@ impl BodyMemory {
     /// `bytes` in all; no less than the largest cap, or such a body never gets its part.
     pub fn new(bytes: usize) -> BodyMemory {
         let total = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX);
-        let free = Semaphore::new(usize::try_from(total).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS));
+        let free = Semaphore::new(
+            usize::try_from(total).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS),
+        );
         BodyMemory { free, total }
     }
 
@@ -59,7 +61,12 @@ impl BodyMemory {
     ///
     /// # Errors
     /// 415 for a compressed one, 413 over the cap, 408 past the deadline, 400 for a broken one.
-    pub async fn read(&self, headers: &HeaderMap, body: Incoming, rules: BodyRules) -> Result<Read<'_>, Refusal> {
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Incoming,
+        rules: BodyRules,
+    ) -> Result<Read<'_>, Refusal> {
         refuse_encoded(headers, rules)?;
         let deadline = Instant::now() + rules.deadline;
         let hint = body.size_hint();
@@ -88,7 +95,8 @@ async fn collect(mut body: Incoming, declared: usize, rules: BodyRules) -> Resul
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            let refusal = refusal(rules, StatusCode::BAD_REQUEST, "the request body ended early or is malformed");
+            let refusal =
+                refusal(rules, StatusCode::BAD_REQUEST, "the request body ended early or is malformed");
             return Err(Refusal { close: true, ..refusal });
         };
         let Ok(data) = frame.into_data() else { continue };
@@ -131,7 +139,10 @@ async fn discard(mut body: Incoming) {
 }
 
 fn refuse_encoded(headers: &HeaderMap, rules: BodyRules) -> Result<(), Refusal> {
-    let plain = headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let plain = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if plain {
         return Ok(());
     }

@@ -37,7 +37,12 @@ pub struct Connection {
 }
 
 /// Serves a connection to its end. When `drain` is cancelled, it answers what it has begun and closes.
-pub async fn serve<B: Backend>(shared: Arc<Shared<B>>, tcp: TcpStream, from: SocketAddr, drain: CancellationToken) {
+pub async fn serve<B: Backend>(
+    shared: Arc<Shared<B>>,
+    tcp: TcpStream,
+    from: SocketAddr,
+    drain: CancellationToken,
+) {
     let address = from.ip().to_canonical();
     let Some(tls) = shake_hands(&shared, tcp, address, &drain).await else { return };
     let certificate = match certificate(&tls) {
@@ -104,7 +109,9 @@ async fn shake_hands<B>(
     };
     match shaken {
         Ok(Ok(tls)) => return Some(tls),
-        Ok(Err(error)) if is_revocation(&error) => tracing::warn!(%address, "refused a revoked client certificate"),
+        Ok(Err(error)) if is_revocation(&error) => {
+            tracing::warn!(%address, "refused a revoked client certificate")
+        }
         Ok(Err(error)) => tracing::info!(%address, %error, "no TLS connection came about"),
         Err(_) => tracing::info!(%address, "no TLS connection came about in time"),
     }

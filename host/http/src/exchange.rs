@@ -63,8 +63,8 @@ impl<B> Exchange<'_, B> {
 
     /// Whether the peer's certificate says that it administers the CA.
     pub fn is_administrator(&self) -> bool {
-        let extensions = self.peer.certificate.as_ref().map(|certificate| certificate.extensions.as_slice());
-        extensions.unwrap_or_default().iter().any(|(name, value)| name == "pp_cli_auth" && value == "true")
+        let certificate = self.peer.certificate.as_ref();
+        certificate.and_then(|certificate| certificate.extension("pp_cli_auth")) == Some("true")
     }
 
     /// The environment that the query names; the routes of `/puppet/v3` want one.
@@ -86,7 +86,8 @@ impl<B> Exchange<'_, B> {
     /// # Errors
     /// A 406.
     pub fn accepted(&self, ours: &[(&str, &'static str)]) -> Result<&'static str, Refusal> {
-        let accept: Vec<&str> = self.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let accept: Vec<&str> =
+            self.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
         let accept = accept.join(", ");
         let wanted = |name: &str| {
             accept.trim().is_empty()

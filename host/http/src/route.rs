@@ -156,7 +156,9 @@ impl<'a> Route<'a> {
             | Route::FileContent(_)
             | Route::ReadBackup(_)
             | Route::SaveBackup(_) => Who::Holder,
-            Route::Node(name) | Route::Catalog(name) | Route::Facts(name) | Route::Report(name) => Who::Owner(name),
+            Route::Node(name) | Route::Catalog(name) | Route::Facts(name) | Route::Report(name) => {
+                Who::Owner(name)
+            }
         }
     }
 }

@@ -104,14 +104,8 @@ fn authorise<B: Backend>(
     route: Result<&Route<'_>, &NoRoute>,
 ) -> Result<(), Refusal> {
     if let Some(certificate) = &exchange.peer.certificate {
-        let ended = if exchange.backend.is_revoked(&certificate.serial) {
-            Some("The client certificate is revoked.")
-        } else if certificate.not_after < OffsetDateTime::now_utc() {
-            Some("The client certificate has expired.")
-        } else {
-            None
-        };
-        if let Some(reason) = ended {
+        let revoked = exchange.backend.is_revoked(&certificate.serial);
+        if let Some(reason) = ended(revoked, certificate.not_after, OffsetDateTime::now_utc()) {
             return Err(Refusal { close: true, ..forbidden(exchange, target, reason) });
         }
     }
@@ -131,6 +125,15 @@ fn authorise<B: Backend>(
     let path = target.path();
     tracing::info!(address = %exchange.address, certname, method = %exchange.method, path, "forbidden");
     Err(forbidden(exchange, target, "Please see the server logs for details."))
+}
+
+/// Why a certificate that was good in the handshake is so no more: connections outlive handshakes.
+fn ended(revoked: bool, not_after: OffsetDateTime, now: OffsetDateTime) -> Option<&'static str> {
+    match (revoked, not_after < now) {
+        (true, _) => Some("The client certificate is revoked."),
+        (false, true) => Some("The client certificate has expired."),
+        (false, false) => None,
+    }
 }
 
 /// The peer's words (recording 17).
@@ -234,4 +237,20 @@ async fn into_response(
     }
     headers.extend(answer.headers);
     (response, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn a_certificate_may_end_while_its_connection_lives() {
+        let check = |revoked: bool, now: OffsetDateTime, expected: Option<&str>| {
+            assert_eq!(ended(revoked, datetime!(2026-11-22 12:00 UTC), now), expected);
+        };
+        check(false, datetime!(2026-11-22 12:00 UTC), None);
+        check(false, datetime!(2026-11-22 12:00:01 UTC), Some("The client certificate has expired."));
+        check(true, datetime!(2026-11-22 11:00 UTC), Some("The client certificate is revoked."));
+    }
 }

@@ -94,7 +94,9 @@ pub enum Error {
         source: io::Error,
     },
     /// Memory for bodies that does not hold one.
-    #[error("body_memory is {memory} bytes, less than the largest body of {cap} bytes; raise it or lower that cap")]
+    #[error(
+        "body_memory is {memory} bytes, less than the largest body of {cap} bytes; raise it or lower that cap"
+    )]
     BodyMemory {
         /// As set.
         memory: usize,
@@ -123,6 +125,8 @@ pub struct Gauges {
     pub refused_handshakes: AtomicU64,
     /// Requests answered since the start.
     pub requests: AtomicU64,
+    /// Lines that the access log did not get written in time, since the start.
+    pub dropped_lines: AtomicU64,
 }
 
 /// How a drain ended.
@@ -158,7 +162,11 @@ impl<B: Backend> Server<B> {
     ///
     /// # Errors
     /// [`Error`]; in particular without a revocation list.
-    pub async fn bind(settings: Settings, backend: Arc<B>, mut material: TlsMaterial) -> Result<Server<B>, Error> {
+    pub async fn bind(
+        settings: Settings,
+        backend: Arc<B>,
+        mut material: TlsMaterial,
+    ) -> Result<Server<B>, Error> {
         let caps = [settings.request_cap, settings.facts_cap, settings.report_cap, settings.filebucket_cap];
         let cap = caps.into_iter().max().unwrap_or_default();
         if settings.body_memory < cap {
@@ -173,7 +181,8 @@ impl<B: Backend> Server<B> {
             let listener = TcpListener::bind(address).await;
             listeners.push(listener.map_err(|source| Error::Listen { address: *address, source })?);
         }
-        let access_log = AccessLog::open(&settings.access_log);
+        let gauges = Arc::<Gauges>::default();
+        let access_log = AccessLog::open(&settings.access_log, gauges.clone());
         let access_log =
             access_log.map_err(|source| Error::AccessLog { to: settings.access_log.clone(), source })?;
         let shared = Arc::new(Shared {
@@ -182,7 +191,7 @@ impl<B: Backend> Server<B> {
             memory: BodyMemory::new(settings.body_memory),
             quota: Quota::new(settings.quota, Instant::now()),
             access_log,
-            gauges: Arc::default(),
+            gauges,
             proxied: Mutex::default(),
             settings,
         });
@@ -203,7 +212,8 @@ impl<B: Backend> Server<B> {
     /// and, after `drain`, cuts what is left.
     pub async fn run(self, shutdown: impl Future<Output = ()>, drain: Duration) -> Drained {
         let Server { listeners, shared, material } = self;
-        let (stop, cut, connections) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (stop, cut, connections) =
+            (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let following = {
             let shared = shared.clone();
             tokio::spawn(async move { shared.tls.follow(material).await })

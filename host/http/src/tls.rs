@@ -87,7 +87,9 @@ impl LiveTls {
             match built {
                 Ok(Ok(config)) => {
                     self.current.store(config);
-                    tracing::info!("new TLS connections use the latest revocation list and server certificate");
+                    tracing::info!(
+                        "new TLS connections use the latest revocation list and server certificate"
+                    );
                 }
                 Ok(Err(error)) => tracing::error!(%error, "kept the TLS configuration as it was"),
                 Err(error) => tracing::error!(%error, "kept the TLS configuration as it was"),
@@ -106,7 +108,8 @@ impl TlsMaterial {
         for certificate in certificates("CA bundle", &self.ca_bundle)? {
             roots.add(certificate).map_err(|error| TlsError::Rustls("CA bundle", error))?;
         }
-        let crls = CertificateRevocationListDer::pem_slice_iter(crl.pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let crls =
+            CertificateRevocationListDer::pem_slice_iter(crl.pem.as_bytes()).collect::<Result<Vec<_>, _>>();
         let crls = crls.map_err(|error| TlsError::Pem("revocation list", error))?;
         if crls.is_empty() {
             return Err(TlsError::NoCrl);

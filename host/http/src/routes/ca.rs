@@ -30,7 +30,9 @@ pub fn crl<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
 pub async fn certificate<B: Backend>(exchange: &Exchange<'_, B>, name: &str) -> Outcome {
     match exchange.backend.certificate(name).await {
         Ok(Some(pem)) => Ok(Answer::ok(PEM, pem)),
-        Ok(None) => Err(Refusal::text(StatusCode::NOT_FOUND, format!("Could not find certificate {}", shown(name)))),
+        Ok(None) => {
+            Err(Refusal::text(StatusCode::NOT_FOUND, format!("Could not find certificate {}", shown(name))))
+        }
         Err(failed) => Err(in_text(failed)),
     }
 }
@@ -113,12 +115,10 @@ fn shown(name: &str) -> String {
 fn not_renewed(error: &RenewError) -> Refusal {
     match error {
         RenewError::NoCertificate => Refusal::text(StatusCode::BAD_REQUEST, error.to_string()),
-        RenewError::Revoked | RenewError::Expired | RenewError::Superseded | RenewError::Foreign => {
-            Refusal::text(StatusCode::FORBIDDEN, error.to_string())
-        }
-        error => {
+        RenewError::Failed(error) => {
             tracing::error!(%error, "a certificate could not be renewed");
             internal()
         }
+        refused => Refusal::text(StatusCode::FORBIDDEN, refused.to_string()),
     }
 }

@@ -27,7 +27,8 @@ const IDENTITY: &[&str] = &["certname", "node", "use_node"];
 pub async fn compile<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming) -> Outcome {
     let certname = exchange.certname()?;
     let content_type = exchange.accepted(AS_CATALOG)?;
-    let form = if *exchange.method == Method::POST { read_form(exchange, body).await? } else { Pairs::default() };
+    let form =
+        if *exchange.method == Method::POST { read_form(exchange, body).await? } else { Pairs::default() };
     for pairs in [exchange.query, &form] {
         refuse_other_identity(pairs, &certname)?;
     }
@@ -114,8 +115,9 @@ struct SentFacts {
 
 fn parse_facts(json: &[u8], certname: &Certname) -> Result<Value, Refusal> {
     check_depth(json).map_err(Refusal::bad_request)?;
-    let sent: SentFacts = serde_json::from_slice(json)
-        .map_err(|error| Refusal::bad_request(format!("the facts are no {{name, values}} in JSON: {error}")))?;
+    let sent: SentFacts = serde_json::from_slice(json).map_err(|error| {
+        Refusal::bad_request(format!("the facts are no {{name, values}} in JSON: {error}"))
+    })?;
     match sent.name {
         Some(name) if name != certname.as_str() => {
             Err(not_yours(&format!("Instance name {name:?} does not match requested key \"{certname}\"")))
@@ -182,7 +184,11 @@ mod tests {
         check("environment=production", "environment=production", Ok("production"));
         check("", "environment=a_1", Ok("a_1"));
         check("", "", Err("The environment must be purely alphanumeric, not 'null'"));
-        check("environment=bad%20name", "", Err("The environment must be purely alphanumeric, not 'bad name'"));
+        check(
+            "environment=bad%20name",
+            "",
+            Err("The environment must be purely alphanumeric, not 'bad name'"),
+        );
         check("environment=a", "environment=b", Err("the query and the form name different environments"));
         check("environment=a&environment=b", "", Err("the request holds two values for environment"));
     }

@@ -31,7 +31,8 @@ pub async fn read<B: Backend>(exchange: &Exchange<'_, B>, key: BackupKey<'_>) ->
 
 /// PUT and POST.
 pub async fn save<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming, key: BackupKey<'_>) -> Outcome {
-    let sum = sum(key).ok_or_else(|| Refusal::bad_request("the key is no sha256/<sum> or md5/<sum> in lower hex"))?;
+    let sum = sum(key)
+        .ok_or_else(|| Refusal::bad_request("the key is no sha256/<sum> or md5/<sum> in lower hex"))?;
     let settings = exchange.settings;
     let rules = BodyRules { cap: settings.filebucket_cap, deadline: settings.body_deadline, json: true };
     let content = exchange.read(body, rules).await?;

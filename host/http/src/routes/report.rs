@@ -15,7 +15,8 @@ pub async fn save<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming) -> Out
     let settings = exchange.settings;
     let rules = BodyRules { cap: settings.report_cap, deadline: settings.body_deadline, json: true };
     let report = exchange.read(body, rules).await?;
-    let text = std::str::from_utf8(&report.bytes).map_err(|_| Refusal::bad_request("the report is not UTF-8"))?;
+    let text =
+        std::str::from_utf8(&report.bytes).map_err(|_| Refusal::bad_request("the report is not UTF-8"))?;
     check_depth(text.as_bytes()).map_err(Refusal::bad_request)?;
     exchange.backend.save_report(&certname, report.bytes.clone()).await?;
     Ok(Answer::ok(JSON, r#"["store"]"#))

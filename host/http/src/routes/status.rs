@@ -41,7 +41,9 @@ pub async fn services<B: Backend>(exchange: &Exchange<'_, B>, service: Option<&s
             }
             Answer::json(&about)?
         }
-        None => Answer::json(&SERVICES.iter().map(|name| (*name, &about)).collect::<std::collections::BTreeMap<_, _>>())?,
+        None => Answer::json(
+            &SERVICES.iter().map(|name| (*name, &about)).collect::<std::collections::BTreeMap<_, _>>(),
+        )?,
     };
     let status = if state == "running" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok(Answer { status, ..answer })

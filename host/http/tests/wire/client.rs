@@ -1,0 +1,159 @@
+//! A client that sends what it is told to, byte for byte.
+
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::world::{Holder, SERVER, World};
+
+/// One connection.
+pub struct Wire {
+    pub tls: TlsStream<TcpStream>,
+    unread: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The body without the request's id, which the header has too.
+    pub fn text(&self) -> String {
+        let text = String::from_utf8(self.body.clone()).unwrap();
+        text.replace(&format!(" (request id {})", self.header("x-request-id").unwrap()), "")
+    }
+
+    pub fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json;charset=utf-8"));
+        serde_json::from_str(&self.text()).unwrap()
+    }
+}
+
+pub fn config(world: &World, holder: Option<&Holder>) -> Arc<ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(world.authority.pem().as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots);
+    Arc::new(match holder {
+        Some(holder) => {
+            let chain = vec![CertificateDer::from(holder.certificate.der.clone())];
+            let key = PrivateKeyDer::from_pem_slice(holder.key_pem.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
+impl Wire {
+    pub async fn connect(world: &World, holder: Option<&Holder>) -> Wire {
+        Wire::connect_with(world, config(world, holder)).await.unwrap()
+    }
+
+    pub async fn connect_with(world: &World, config: Arc<ClientConfig>) -> std::io::Result<Wire> {
+        let tcp = TcpStream::connect(world.address).await?;
+        let name = ServerName::try_from(SERVER).unwrap();
+        let tls = TlsConnector::from(config).connect(name, tcp).await?;
+        Ok(Wire { tls, unread: Vec::new() })
+    }
+
+    pub async fn get(&mut self, target: &str) -> Reply {
+        self.ask("GET", target, &[], b"").await
+    }
+
+    /// Sends a request and reads its answer.
+    pub async fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut text = format!("{method} {target} HTTP/1.1\r\nHost: {SERVER}:8140\r\n");
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() || method == "PUT" || method == "POST" {
+            text += &format!("Content-Length: {}\r\n", body.len());
+        }
+        let mut bytes = (text + "\r\n").into_bytes();
+        bytes.extend_from_slice(body);
+        // A server that refuses early may have closed; its answer is there to read all the same.
+        let _ = self.tls.write_all(&bytes).await;
+        let _ = self.tls.flush().await;
+        self.reply(method == "HEAD").await.unwrap()
+    }
+
+    pub async fn send(&mut self, text: &str) {
+        self.tls.write_all(text.as_bytes()).await.unwrap();
+        self.tls.flush().await.unwrap();
+    }
+
+    /// Reads an answer.
+    pub async fn reply(&mut self, without_body: bool) -> std::io::Result<Reply> {
+        let end = loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            self.more().await?;
+        };
+        let head = String::from_utf8(self.unread.drain(..end + 4).collect()).unwrap();
+        let mut lines = head.trim_end().lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: Vec<_> = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut reply = Reply { status, headers, body: Vec::new() };
+        assert_eq!(reply.header("transfer-encoding"), None);
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        if !without_body && status != 304 {
+            while self.unread.len() < length {
+                self.more().await?;
+            }
+            reply.body = self.unread.drain(..length).collect();
+        }
+        Ok(reply)
+    }
+
+    /// Whether the server has closed, with nothing more to say.
+    pub async fn is_closed(&mut self) -> bool {
+        self.unread.is_empty() && self.more().await.is_err()
+    }
+
+    async fn more(&mut self) -> std::io::Result<()> {
+        let mut chunk = vec![0; 16 * 1024];
+        let read = self.tls.read(&mut chunk).await?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.unread.extend_from_slice(&chunk[..read]);
+        Ok(())
+    }
+}
+
+/// Asks one thing on a connection of its own.
+pub async fn once(
+    world: &World,
+    holder: Option<&Holder>,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    Wire::connect(world, holder).await.ask(method, target, headers, body).await
+}
