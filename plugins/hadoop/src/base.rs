@@ -8,6 +8,9 @@ use crate::repository;
 use crate::site::{config_file, folder};
 use crate::xml::{self, Properties};
 
+/// Where commands are looked for.
+pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 const PRESEED: &str = "/var/cache/debconf/sun-java6.seeds";
 
 /// `hadoop::apt`: the package repositories.
@@ -91,11 +94,16 @@ fn hdfs_properties(distribution: &Distribution, parameters: &Parameters<'_>) -> 
     Ok(properties)
 }
 
-/// Makes the managed folder the configuration that Hadoop reads. The title is the command.
+/// Makes the managed folder the configuration that Hadoop reads. The title is the original's, which had
+/// the command as its title; the command has moved to another folder since.
 fn alternative(distribution: &Distribution) -> Resource {
     let (link, name) = distribution.alternative;
-    let command = format!("/usr/sbin/update-alternatives --install {link} {name} {} 15", distribution.conf);
-    Resource::new("Exec", command).param("refreshonly", true).refs("subscribe", [("File", distribution.conf)])
+    let command = format!("update-alternatives --install {link} {name} {} 15", distribution.conf);
+    Resource::new("Exec", format!("/usr/sbin/{command}"))
+        .param("command", command)
+        .param("path", PATH)
+        .param("refreshonly", true)
+        .refs("subscribe", [("File", distribution.conf)])
 }
 
 fn environment(distribution: &Distribution, parameters: &Parameters<'_>) -> String {

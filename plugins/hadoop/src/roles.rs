@@ -3,7 +3,7 @@
 use sdk::{Call, Failure, Fragment, IncludedClass, Request, Resource};
 
 use crate::address::{self, Address, Master};
-use crate::base::package_latest;
+use crate::base::{PATH, package_latest};
 use crate::distribution::Distribution;
 use crate::parameters::Parameters;
 use crate::schema;
@@ -215,7 +215,7 @@ fn format_once(
     let mut exec = Resource::new("Exec", FORMAT)
         .param("command", format!("{} || {{ rmdir {}; false; }}", distribution.format, dirs.join(" ")))
         .param("provider", "shell")
-        .param("path", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .param("path", PATH)
         .param("user", distribution.hdfs.0)
         .param("refreshonly", true)
         .param("unless", unless);

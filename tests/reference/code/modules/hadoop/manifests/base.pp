@@ -45,6 +45,8 @@ class hadoop::base (
     } }),
   }
   exec { "/usr/sbin/update-alternatives --install /etc/hadoop-0.20/conf hadoop-0.20-conf ${conf} 15":
+    command     => "update-alternatives --install /etc/hadoop-0.20/conf hadoop-0.20-conf ${conf} 15",
+    path        => '/usr/sbin:/usr/bin:/sbin:/bin',
     refreshonly => true,
     subscribe   => File[$conf],
   }
