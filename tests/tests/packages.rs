@@ -40,8 +40,6 @@ fn the_reference_worker_is_applied_once_and_then_changes_nothing() -> Result<()>
     let code = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/code/modules");
     let folders = [repository.folder(), (code.as_path(), "/srv/modules")];
     let machine = Machine::start_with("worker.cluster.test", &folders)?;
-    // Where the distributions of 2010 had it.
-    machine.shell("ln -s /usr/bin/update-alternatives /usr/sbin/")?;
     let stub = json!({"lines": ["deb file:/srv/packages stub main"], "key": repository.key()});
     let (namenode, jobtracker) =
         (json!({"host": "nn.cluster.test", "port": 8200}), json!({"host": "jt.cluster.test", "port": 8021}));
