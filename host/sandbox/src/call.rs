@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::{timeout, timeout_at};
 use wasmtime::component::{Instance, InstancePre};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
+use crate::lane::Lane;
 use crate::limiter::Limiter;
 use crate::log::Log;
 use crate::text::one_line;
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) settings: Settings,
     pub(crate) slots: Semaphore,
+    /// See [`crate::lane`].
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 /// A call of one exported function.
@@ -44,6 +47,7 @@ pub(crate) struct State {
     pub(crate) decision_id: String,
     pub(crate) wasi: Option<Box<Wasi>>,
     limiter: Limiter,
+    lane: Lane,
     clock: Arc<Clock>,
     host_calls: Count,
     host_time: Duration,
@@ -117,6 +121,7 @@ impl Shared {
                 decision_id: with.decision_id,
                 wasi: None,
                 limiter: Limiter::new(settings.memory_bytes),
+                lane: Lane::new(Arc::clone(&self.turns)),
                 clock,
                 host_calls: Count { left: settings.host_calls },
                 host_time: settings.host_time,
@@ -124,15 +129,15 @@ impl Shared {
         );
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(settings.output_bytes);
-        // At each tick a running guest lets others run, so that two looping
-        // guests don't hold both threads of the runtime. The deadline is
-        // looked at here too, because a busy runtime fires its timers late.
+        // At each tick a running guest lets others run. The deadline is looked
+        // at here too, because a busy runtime fires its timers late.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| {
-            if context.data().clock.is_over() {
+            let state = context.data();
+            if state.clock.is_over() {
                 return Err(Cut::Timeout.into());
             }
-            Ok(UpdateDeadline::Yield(1))
+            Ok(UpdateDeadline::YieldCustom(1, state.lane.give_way()))
         });
         store
     }
@@ -157,10 +162,8 @@ impl Shared {
         if state.limiter.refused() {
             return CallError::Memory(settings.memory_bytes);
         }
-        match error.downcast_ref::<Trap>() {
-            Some(trap) => CallError::Trap(one_line(&trap.to_string())),
-            None => CallError::Trap(one_line(&error.root_cause().to_string())),
-        }
+        let cause = error.root_cause().to_string();
+        CallError::Trap(one_line(cause.strip_prefix("wasm trap: ").unwrap_or(&cause)))
     }
 }
 
@@ -179,6 +182,7 @@ impl State {
         &mut self,
         answer: impl Future<Output = Result<T, HostError>>,
     ) -> Result<T, HostError> {
+        self.lane.leave();
         let started = self.clock.pause();
         let answer = timeout(self.host_time, answer).await;
         let spent = self.clock.resume(started);

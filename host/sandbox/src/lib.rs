@@ -20,6 +20,7 @@ mod convert;
 mod error;
 mod host;
 mod imports;
+mod lane;
 mod limiter;
 mod log;
 mod plugin;

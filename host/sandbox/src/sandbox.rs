@@ -2,8 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::call::{Shared, State};
 use crate::limiter::{INSTANCES, MEMORIES, TABLES};
 use crate::plugin::{Checked, Exports};
 use crate::text::one_line;
-use crate::{Error, LoadError, Metadata, Plugin, Settings, contract};
+use crate::{Error, LoadError, Metadata, Plugin, Settings, contract, lane};
 
 /// How often running guests are looked at.
 const TICK: Duration = Duration::from_millis(10);
@@ -35,7 +34,8 @@ pub struct Sandbox {
     shared: Arc<Shared>,
     linker: Linker<State>,
     cache: Option<Cache>,
-    compiling: AtomicBool,
+    compiling: Mutex<bool>,
+    compiled: Condvar,
 }
 
 impl Sandbox {
@@ -53,10 +53,11 @@ impl Sandbox {
         let cache = settings.cache_dir.as_deref().and_then(|dir| open_cache(dir, &engine));
         let slots = Semaphore::new(usize::try_from(settings.slots).unwrap_or(Semaphore::MAX_PERMITS));
         Ok(Arc::new(Sandbox {
-            shared: Arc::new(Shared { engine, settings, slots }),
+            shared: Arc::new(Shared { engine, settings, slots, turns: lane::turns() }),
             linker,
             cache,
-            compiling: AtomicBool::new(false),
+            compiling: Mutex::new(false),
+            compiled: Condvar::new(),
         }))
     }
 
@@ -161,20 +162,24 @@ struct Turn(Arc<Sandbox>);
 
 impl Turn {
     fn take(sandbox: Arc<Sandbox>, deadline: Duration) -> Result<Self, LoadError> {
-        let end = std::time::Instant::now().checked_add(deadline);
-        while sandbox.compiling.swap(true, Ordering::Acquire) {
-            if end.is_none_or(|end| std::time::Instant::now() >= end) {
-                return Err(LoadError::Busy);
-            }
-            thread::sleep(Duration::from_millis(2));
+        let compiling = sandbox.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut compiling, waited) = sandbox
+            .compiled
+            .wait_timeout_while(compiling, deadline, |compiling| *compiling)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Err(LoadError::Busy);
         }
+        *compiling = true;
+        drop(compiling);
         Ok(Turn(sandbox))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.compiling.store(false, Ordering::Release);
+        *self.0.compiling.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.compiled.notify_one();
     }
 }
 
