@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use wit_component::DecodedWasm;
 
 use crate::wasm::{self, TARGET, Toolchain};
 
@@ -146,7 +147,14 @@ fn componentize(module: &Path) -> Result<Vec<u8>> {
     let mut encoder = wit_component::ComponentEncoder::default();
     encoder.validate(true);
     encoder.module(&bytes).context("no usable component type in the module: does it call sdk::export!?")?;
-    encoder.encode().context("the module is no component")
+    let component = encoder.encode().context("the module is no component")?;
+    // Without sdk::export! the result is a component too: an empty one.
+    let exports = match wit_component::decode(&component).context("the component does not decode")? {
+        DecodedWasm::Component(resolve, world) => resolve.worlds.get(world).map_or(0, |w| w.exports.len()),
+        DecodedWasm::WitPackage(..) => 0,
+    };
+    ensure!(exports > 0, "it exports nothing: does it call sdk::export!?");
+    Ok(component)
 }
 
 /// Writes beside the file and renames, so that nobody ever reads half a component. False if the file
@@ -206,8 +214,13 @@ mod tests {
     #[test]
     fn a_core_module_without_the_sdk_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.wasm");
-        fs::write(&path, b"\0asm\x01\0\0\0garbage").unwrap();
-        assert!(componentize(&path).is_err());
+        let check = |bytes: &[u8], expected: &str| {
+            let path = folder.path().join("p.wasm");
+            fs::write(&path, bytes).unwrap();
+            let error = format!("{:#}", componentize(&path).unwrap_err());
+            assert!(error.contains(expected), "{error}");
+        };
+        check(b"\0asm\x01\0\0\0", "sdk::export!");
+        check(b"\0asm\x01\0\0\0garbage", "no usable component type");
     }
 }
