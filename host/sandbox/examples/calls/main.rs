@@ -167,7 +167,7 @@ fn answer(verdict: &Result<Verdict, bunraku_sandbox::CallError>) -> String {
 fn rate<W, F>(runtime: &Runtime, tasks: usize, length: Duration, work: W) -> f64
 where
     W: Fn() -> F + Clone + Send + 'static,
-    F: Future<Output = ()> + Send,
+    F: Future<Output = ()> + Send + 'static,
 {
     let started = Instant::now();
     let handles: Vec<_> = (0..tasks).map(|_| runtime.spawn(repeat(work.clone(), started, length))).collect();
