@@ -53,6 +53,20 @@ impl Tree {
         Self { settings, server: Server::current(), digests: Digests::default() }
     }
 
+    /// Whether an environment has a folder. `name` is checked, so that it names nothing else.
+    pub fn has_environment(&self, name: &str) -> bool {
+        is_environment(name) && self.settings.environments.join(name).is_dir()
+    }
+
+    /// Environments that have a folder, sorted. Empty where the folder of folders can't be read.
+    pub fn environments(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.settings.environments).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| self.has_environment(n)).collect();
+        names.sort();
+        names
+    }
+
     /// What is at a path of a mount. `path` is decoded, and for `modules` begins with the module's name.
     pub fn metadata(
         &self,
@@ -152,8 +166,6 @@ impl Tree {
         if !path.is_empty() && path.split('/').any(bad) {
             return Err(Error::BadPath(path.into()));
         }
-        let is_environment =
-            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !is_environment(environment) {
             return Err(Error::NotFound(format!("environment {environment:?}")));
         }
@@ -300,6 +312,11 @@ fn absent<T>(path: &Path, source: io::Error) -> Result<Option<T>, Error> {
         true => Ok(None),
         false => Err(Error::Unreadable { path: path.into(), source }),
     }
+}
+
+/// Whether a name can be an environment's.
+pub fn is_environment(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Whether an error says that the path leads nowhere: it is absent, runs through a file or in a circle, or

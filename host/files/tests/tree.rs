@@ -397,7 +397,7 @@ fn a_file_that_cannot_be_read_is_an_error_and_not_absent() {
     // A plugin that is silently left out would be removed from every agent.
     let world = World::new(&["modules/demo/lib/a.rb"]);
     let path = world.state.path().join("modules/demo/lib/a.rb");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::File::open(&path).is_ok() {
         // Root reads everything; a user without that power shows it.
         return as_nobody(&world);
