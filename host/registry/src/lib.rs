@@ -17,7 +17,7 @@ mod s3;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lru::LruCache;
 use time::OffsetDateTime;
@@ -125,7 +125,7 @@ pub struct Listing {
 pub struct Registry {
     backend: Backend,
     retry: Retry,
-    cache: Option<Mutex<LruCache<String, Cached>>>,
+    cache: Option<Mutex<LruCache<String, Arc<Object>>>>,
     /// What stands before a key in a URL.
     base: String,
 }
@@ -133,12 +133,6 @@ pub struct Registry {
 enum Backend {
     Dir(Dir),
     S3(S3),
-}
-
-struct Cached {
-    object: Arc<Object>,
-    /// When the store last said that this is its content.
-    confirmed: Instant,
 }
 
 /// The answer to a conditional get.
@@ -195,10 +189,7 @@ impl Registry {
             })
             .await;
         match (fetched, known) {
-            (Ok(Fetched::Unchanged), Some(object)) => {
-                self.keep(key, &object);
-                Ok(object)
-            }
+            (Ok(Fetched::Unchanged), Some(object)) => Ok(object),
             (Ok(Fetched::Object(object)), _) => {
                 let object = Arc::new(object);
                 self.keep(key, &object);
@@ -214,17 +205,6 @@ impl Registry {
                 Err(error)
             }
         }
-    }
-
-    /// What [`Registry::get`] last answered for the key, and how long ago the store confirmed it, if
-    /// that is at most `max_age`. It asks nobody: for a caller that would rather serve the last known
-    /// node definition than none while the store is [`Error::Unavailable`], and says so in its log.
-    /// An object that was found deleted is not here.
-    pub fn last_known(&self, key: &str, max_age: Duration) -> Option<(Arc<Object>, Duration)> {
-        let mut cache = self.cache()?;
-        let cached = cache.get(key)?;
-        let age = cached.confirmed.elapsed();
-        (age <= max_age).then(|| (Arc::clone(&cached.object), age))
     }
 
     /// The object without its body.
@@ -302,18 +282,18 @@ impl Registry {
         }
     }
 
-    fn cache(&self) -> Option<MutexGuard<'_, LruCache<String, Cached>>> {
+    fn cache(&self) -> Option<MutexGuard<'_, LruCache<String, Arc<Object>>>> {
         // Nothing panics while it is held; were it so, entries would still be whole.
         self.cache.as_ref().map(|cache| cache.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn cached(&self, key: &str) -> Option<Arc<Object>> {
-        Some(Arc::clone(&self.cache()?.get(key)?.object))
+        self.cache()?.get(key).map(Arc::clone)
     }
 
     fn keep(&self, key: &str, object: &Arc<Object>) {
         if let Some(mut cache) = self.cache() {
-            cache.put(key.to_owned(), Cached { object: Arc::clone(object), confirmed: Instant::now() });
+            cache.put(key.to_owned(), Arc::clone(object));
         }
     }
 
