@@ -178,7 +178,7 @@ async fn dispatch<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming, route:
 /// address: a proxy in front that nobody told of this would fill it otherwise.
 fn note_proxy_headers<B>(shared: &Shared<B>, connection: &Connection, headers: &HeaderMap) {
     if let Some(header) = PROXY_HEADERS.iter().find(|name| headers.contains_key(**name))
-        && shared.first_proxy_header(connection.address)
+        && shared.proxied.is(connection.address)
     {
         let address = connection.address;
         tracing::warn!(%address, header, "ignored a proxy's word on who the client is; only its certificate counts");

@@ -146,8 +146,12 @@ pub(crate) struct Shared<B> {
     pub quota: Quota,
     pub access_log: AccessLog,
     pub gauges: Arc<Gauges>,
-    proxied: Mutex<HashSet<IpAddr>>,
+    pub proxied: FirstTime,
 }
+
+/// Addresses that something was reported of.
+#[derive(Debug, Default)]
+pub(crate) struct FirstTime(Mutex<HashSet<IpAddr>>);
 
 /// A server that listens and does not accept yet.
 #[derive(Debug)]
@@ -192,7 +196,7 @@ impl<B: Backend> Server<B> {
             quota: Quota::new(settings.quota, Instant::now()),
             access_log,
             gauges,
-            proxied: Mutex::default(),
+            proxied: FirstTime::default(),
             settings,
         });
         Ok(Server { listeners, shared, material })
@@ -301,13 +305,29 @@ async fn accept<B: Backend>(
     }
 }
 
-impl<B> Shared<B> {
-    /// Whether this address has not been reported for its proxy headers yet.
-    pub fn first_proxy_header(&self, address: IpAddr) -> bool {
-        let mut reported = self.proxied.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.len() >= REPORTED_ADDRESSES {
-            reported.clear();
+impl FirstTime {
+    /// Whether this address was not here before.
+    pub fn is(&self, address: IpAddr) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REPORTED_ADDRESSES {
+            known.clear();
         }
-        reported.insert(address)
+        known.insert(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // faults row 69
+    #[test]
+    fn each_address_is_reported_once_and_the_memory_of_it_is_bounded() {
+        let first_time = FirstTime::default();
+        let address = |at: u32| IpAddr::from(at.to_be_bytes());
+        assert!(first_time.is(address(1)));
+        assert!(!first_time.is(address(1)));
+        assert!((2..20_000).all(|at| first_time.is(address(at))));
+        assert!(first_time.0.lock().unwrap().len() <= REPORTED_ADDRESSES);
     }
 }
