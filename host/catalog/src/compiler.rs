@@ -18,6 +18,12 @@ use crate::{
     resource::{self, Checked},
 };
 
+/// What a catalog may hold: well over what nodes have, and little enough for any machine.
+const CLASSES: usize = 2_000;
+const RESOURCES: usize = 50_000;
+const STAGES: usize = 100;
+const WARNINGS: usize = 100;
+
 /// Whom the catalog is for, and how it calls itself.
 #[derive(Debug, Clone, Default)]
 pub struct Target {
@@ -174,6 +180,7 @@ impl Compiler {
             return Err(self.misstep("answered without having asked"));
         };
         let Fragment { resources, includes, stages, warnings } = fragment;
+        self.within("warnings of one class", warnings.len(), WARNINGS, class)?;
         for stage in stages {
             self.declare_stage(class, stage)?;
         }
@@ -184,6 +191,7 @@ impl Compiler {
         for warning in notices(&ask.class, warnings) {
             self.add(class, warning)?;
         }
+        self.within("resources", self.resources.len() + self.exports.len(), RESOURCES, class)?;
         if let Some(declared) = self.classes.get_mut(class) {
             declared.parameters = ask.parameters;
             declared.resources = first..self.resources.len();
@@ -199,6 +207,19 @@ impl Compiler {
 
     pub(crate) fn fail(&self, fault: Fault) -> CompileError {
         CompileError::new(&self.target.certname, fault)
+    }
+
+    fn within(
+        &self,
+        what: &'static str,
+        count: usize,
+        limit: usize,
+        class: usize,
+    ) -> Result<(), CompileError> {
+        match count > limit {
+            true => Err(self.fail(Fault::TooMany { owner: self.owner(class), what, limit })),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -255,7 +276,7 @@ impl Compiler {
         let index = self.index.clone();
         let Some(known) = index.get(raw) else {
             let suggestion = index.nearest(raw);
-            return Err(self.fail(Fault::UnknownClass { name: raw.into(), origin, suggestion }));
+            return Err(self.fail(Fault::UnknownClass { name: name::shown(raw), origin, suggestion }));
         };
         let owner = &known.owner;
         let bad = |problem: String| {
@@ -316,6 +337,7 @@ impl Compiler {
             asked: false,
             resources: 0..0,
         });
+        self.within("classes", self.classes.len(), CLASSES, class)?;
         Ok(class)
     }
 
@@ -360,12 +382,15 @@ impl Compiler {
             [&name, &before].into_iter().filter(|text| !(std::ptr::eq(*text, &before) && text.is_empty()))
         {
             if !name::is_stage(text) {
-                return Err(self.bad_name(class, format!("{text:?} is no name of a run stage")));
+                return Err(
+                    self.bad_name(class, format!("\"{}\" is no name of a run stage", name::shown(text)))
+                );
             }
         }
         let known = self.stages.iter().position(|stage| stage.name == name);
         if known.is_none() {
             self.stages.push(Stage { name, before: Vec::new() });
+            self.within("run stages", self.stages.len(), STAGES, class)?;
         }
         let place = known.unwrap_or(self.stages.len().saturating_sub(1));
         if let Some(stage) = self.stages.get_mut(place)
@@ -411,8 +436,8 @@ impl Compiler {
 
     fn duplicate(&self, reference: &str, other: Option<String>, first: usize, second: usize) -> CompileError {
         self.fail(Fault::Duplicate {
-            resource: reference.escape_debug().to_string(),
-            other: other.map(|other| other.escape_debug().to_string()),
+            resource: name::shown(reference),
+            other: other.map(|other| name::shown(&other)),
             first: self.owner(first),
             second: self.owner(second),
         })

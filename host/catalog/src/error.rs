@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::schema::Problem;
+use crate::{name, schema::Problem};
+
+/// How many problems, and resources along a cycle, an error's text holds. The error itself has them all.
+const SHOWN_PROBLEMS: usize = 20;
 
 /// A class and the plugin that provides it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub struct Owner {
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "class {} (plugin {})", self.class, self.plugin.escape_debug())
+        write!(f, "class {} (plugin {})", self.class, name::shown(&self.plugin))
     }
 }
 
@@ -57,9 +60,9 @@ impl CompileError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// No plugin provides a class; or the name is no class name.
-    #[error("no plugin provides class {name:?}, which {origin} asks for{}", hint(suggestion))]
+    #[error("no plugin provides class \"{name}\", which {origin} asks for{}", hint(suggestion))]
     UnknownClass {
-        /// The class as it was asked for.
+        /// The class as it was asked for, on one line.
         name: String,
         /// Who asked.
         origin: Origin,
@@ -99,6 +102,16 @@ pub enum Fault {
         /// What is wrong with what.
         what: String,
     },
+    /// More than one catalog may hold.
+    #[error("{owner} brings the catalog to more than {limit} {what}")]
+    TooMany {
+        /// The class that is one too much, or has it.
+        owner: Owner,
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
     /// Two resources of one type and title, or that are one thing on the node.
     #[error("{resource} is declared by {first} and again by {second}{}", same_as(other))]
     Duplicate {
@@ -129,7 +142,7 @@ pub enum Fault {
         suggestion: Option<String>,
     },
     /// Resources, classes and stages that wait for each other in a circle.
-    #[error("dependency cycle: {}", path.join(" => "))]
+    #[error("dependency cycle: {}", circle(path))]
     Cycle {
         /// The references along the circle, each before the next; the first is repeated at the end. A
         /// resource is followed by its class and plugin.
@@ -137,7 +150,7 @@ pub enum Fault {
     },
     /// A run stage that no class declares.
     #[error(
-        "{owner} names run stage {stage:?} ({how}), which no class of the catalog declares; \
+        "{owner} names run stage \"{stage}\" ({how}), which no class of the catalog declares; \
          declared are {}",
         declared.join(", ")
     )]
@@ -174,6 +187,19 @@ fn same_as(other: &Option<String>) -> String {
 }
 
 fn list(problems: &[Problem]) -> String {
-    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let mut texts: Vec<String> = problems.iter().take(SHOWN_PROBLEMS).map(ToString::to_string).collect();
+    if let Some(more) = problems.len().checked_sub(SHOWN_PROBLEMS).filter(|more| *more > 0) {
+        texts.push(format!("and {more} more"));
+    }
     texts.join("; ")
+}
+
+fn circle(path: &[String]) -> String {
+    match path.get(..SHOWN_PROBLEMS) {
+        Some(start) if path.len() > SHOWN_PROBLEMS + 1 => {
+            let last = path.last().map(String::as_str).unwrap_or_default();
+            format!("{} => ({} more) => {last}", start.join(" => "), path.len() - SHOWN_PROBLEMS - 1)
+        }
+        _ => path.join(" => "),
+    }
 }

@@ -94,7 +94,7 @@ impl Compiler {
         let others = self.stages.iter().map(|stage| stage.name.clone()).filter(|name| name != "main");
         self.fail(Fault::UndeclaredStage {
             owner: self.owner(class),
-            stage: stage.into(),
+            stage: name::shown(stage),
             how,
             declared: std::iter::once("main".into()).chain(others).collect(),
         })
@@ -316,7 +316,7 @@ impl Compiler {
         };
         let known = items.references.iter().map(|reference| &**reference).filter(same_type);
         let wanted = format!("{}[{}]", name::capitalised(&reference.resource_type), reference.title);
-        let shown = |text: &str| text.escape_debug().to_string();
+        let shown = name::shown;
         self.fail(Fault::Dangling {
             owner: self.owner(class),
             resource: items.references.get(item).map(|text| shown(text)).unwrap_or_default(),
@@ -328,8 +328,7 @@ impl Compiler {
 
     fn cycle(&self, items: &Items, cycle: Vec<usize>) -> CompileError {
         let shown = |item: &usize| {
-            let reference =
-                items.references.get(*item).map(|text| text.escape_debug().to_string()).unwrap_or_default();
+            let reference = items.references.get(*item).map(|text| name::shown(text)).unwrap_or_default();
             match items.owners.get(*item).copied().flatten() {
                 Some(class) => format!("{reference} of {}", self.owner(class)),
                 None => reference,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::Map;
+use crate::{Map, name};
 
 /// What one class adds to the catalog.
 #[derive(Debug, Clone, Default)]
@@ -72,9 +72,9 @@ impl ResourceRef {
 }
 
 impl fmt::Display for ResourceRef {
-    /// On one line, whatever the title holds.
+    /// On one line and short, whatever the title holds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.resource_type.escape_debug(), self.title.escape_debug())
+        write!(f, "{}[{}]", name::shown(&self.resource_type), name::shown(&self.title))
     }
 }
 

@@ -141,4 +141,80 @@ mod tests {
         // Containers in each other.
         check(&[(0, 1), (1, 0)], &[], Some(&[0, 1]));
     }
+
+    /// Numbers that look like chance and are the same every time.
+    fn numbers(mut seed: u64) -> impl FnMut(usize) -> usize {
+        move |below| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % u64::try_from(below).unwrap()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_cycle_is_found_just_where_something_is_before_itself() {
+        let (mut with, mut without) = (0, 0);
+        for seed in 1..2000 {
+            let mut next = numbers(seed * 7919);
+            let items = 2 + next(7);
+            let arrows: Vec<(usize, usize)> = (0..next(12)).map(|_| (next(items), next(items))).collect();
+            let mut before = vec![vec![false; items]; items];
+            arrows.iter().for_each(|(first, second)| before[*first][*second] = true);
+            for (via, first, second) in
+                (0..items).flat_map(|a| (0..items).flat_map(move |b| (0..items).map(move |c| (a, b, c))))
+            {
+                before[first][second] |= before[first][via] && before[via][second];
+            }
+            let mut graph = Graph::new(items);
+            arrows.iter().for_each(|(first, second)| graph.before(*first, *second));
+            match graph.cycle() {
+                None => {
+                    without += 1;
+                    assert!((0..items).all(|item| !before[item][item]), "{arrows:?}");
+                }
+                Some(cycle) => {
+                    with += 1;
+                    let round = cycle.iter().zip(cycle.iter().cycle().skip(1));
+                    assert!(round.clone().all(|(a, b)| arrows.contains(&(*a, *b))), "{arrows:?} {cycle:?}");
+                    let mut once = cycle.clone();
+                    once.sort();
+                    once.dedup();
+                    assert_eq!(once.len(), cycle.len(), "{cycle:?}");
+                }
+            }
+        }
+        assert!(with > 200 && without > 200, "{with} {without}");
+    }
+
+    #[test]
+    fn members_of_containers_are_ordered_as_if_each_waited_for_each() {
+        // Items 0..3 contain the leaves 3..9; "a before b" of containers is the same as of all their members.
+        for seed in 1..1000 {
+            let mut next = numbers(seed * 104_729);
+            let holder: Vec<usize> = (3..9).map(|_| next(3)).collect();
+            let arrows: Vec<(usize, usize)> = (0..1 + next(5)).map(|_| (next(9), next(9))).collect();
+            let leaves = |item: usize| match item {
+                0..3 => (3..9).filter(|leaf| holder[leaf - 3] == item).collect(),
+                leaf => vec![leaf],
+            };
+            let empty = |item: usize| leaves(item).is_empty();
+            if arrows.iter().any(|(first, second)| empty(*first) || empty(*second)) {
+                continue;
+            }
+            let (mut contained, mut flat) = (Graph::new(9), Graph::new(9));
+            (0..3).for_each(|container| contained.container(container));
+            (3..9).for_each(|leaf| contained.contain(holder[leaf - 3], leaf));
+            for (first, second) in &arrows {
+                contained.before(*first, *second);
+                for (first, second) in leaves(*first)
+                    .into_iter()
+                    .flat_map(|first| leaves(*second).into_iter().map(move |second| (first, second)))
+                {
+                    flat.before(first, second);
+                }
+            }
+            assert_eq!(contained.cycle().is_some(), flat.cycle().is_some(), "{holder:?} {arrows:?}");
+        }
+    }
 }

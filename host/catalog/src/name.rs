@@ -1,5 +1,8 @@
 //! The names that a catalog knows: classes, types, titles, parameters, tags, stages.
 
+/// Longer texts are cut in errors, not compared with others letter by letter, and name no stage.
+const SHOWN_CHARACTERS: usize = 200;
+
 /// A class's name as classes are looked up: lower case, without a leading `::`. None where it is no name.
 ///
 /// A hyphen passes: Puppet 2 took it, and node definitions of that time have it.
@@ -41,7 +44,8 @@ pub fn is_parameter(name: &str) -> bool {
 
 /// Whether a stage may be called so.
 pub fn is_stage(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+    name.len() <= SHOWN_CHARACTERS
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
@@ -73,10 +77,22 @@ pub fn split_reference(text: &str) -> Option<(&str, &str)> {
     (!title.is_empty()).then_some((resource_type, title))
 }
 
+/// A text for an error: on one line, and no longer than an error can be.
+pub fn shown(text: &str) -> String {
+    let mut shown: String = text.escape_debug().take(SHOWN_CHARACTERS + 1).collect();
+    if shown.chars().count() > SHOWN_CHARACTERS {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
 /// The candidate spelt most like `name`, if one comes near.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (name.chars().count() / 3).max(1);
+    let short = |name: &&str| name.len() <= SHOWN_CHARACTERS;
+    let limit = (Some(name).filter(short)?.chars().count() / 3).max(1);
     candidates
+        .filter(short)
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min()
@@ -139,5 +155,12 @@ mod tests {
         assert_eq!(nearest("nodename", there.into_iter()), None);
         assert_eq!(nearest("namenod", there.into_iter()), Some("namenode"));
         assert_eq!(nearest("prots", there.into_iter()), Some("ports"));
+        assert_eq!(nearest(&"a".repeat(1 << 20), there.into_iter()), None);
+    }
+
+    #[test]
+    fn an_error_stays_on_one_line_and_short() {
+        assert_eq!(shown("a\nb\"c"), "a\\nb\\\"c");
+        assert_eq!(shown(&"x".repeat(1 << 20)).chars().count(), SHOWN_CHARACTERS + 1);
     }
 }

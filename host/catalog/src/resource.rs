@@ -1,6 +1,6 @@
 //! One resource of a fragment, checked on its own and made ready for the catalog.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -10,6 +10,13 @@ use crate::{
     name,
     wire::{Kind, Resource},
 };
+
+/// How many parameters a resource may have, and how many tags of its own.
+const PARAMETERS: usize = 256;
+const TAGS: usize = 256;
+
+/// What a tag looks like, for errors.
+const TAG: &str = "[a-z0-9_][a-z0-9_:.-]*";
 
 /// A resource of the catalog whose references are still to be resolved.
 #[derive(Debug)]
@@ -43,7 +50,7 @@ pub fn check(raw: FragmentResource, class_tags: &[Arc<str>]) -> Result<Checked, 
     let shown = ResourceRef::new(&*raw_type, &*title).to_string();
     let resource_type = name::resource_type(&raw_type)
         .filter(|name| exported || !name.contains("::"))
-        .ok_or_else(|| format!("{shown}: {raw_type:?} is no resource type"))?;
+        .ok_or_else(|| format!("{shown}: \"{}\" is no resource type", name::shown(&raw_type)))?;
     if matches!(&*resource_type, "Class" | "Stage" | "Node" | "Component" | "Whit") {
         return Err(format!(
             "{shown}: a plugin cannot make a {resource_type}; classes are included and stages declared"
@@ -56,20 +63,26 @@ pub fn check(raw: FragmentResource, class_tags: &[Arc<str>]) -> Result<Checked, 
     let mut parameters = Vec::with_capacity(raw_parameters.len());
     let (mut sensitive_parameters, mut refs, mut own_tags) = (Vec::new(), Vec::new(), Vec::new());
     for tag in &tags {
-        add_tag(&mut own_tags, tag).map_err(|why| format!("{shown}: {why}"))?;
+        add_tag(&mut own_tags, tag).map_err(|why| format!("{shown}: its tags hold {why}"))?;
     }
-    let mut seen = HashSet::with_capacity(raw_parameters.len());
+    if raw_parameters.len() > PARAMETERS {
+        return Err(format!("{shown}: more than {PARAMETERS} parameters"));
+    }
+    let twice = raw_parameters
+        .iter()
+        .enumerate()
+        .find(|(place, (name, _))| raw_parameters.iter().take(*place).any(|(earlier, _)| earlier == name));
+    if let Some((_, (name, _))) = twice {
+        return Err(format!("{shown}: parameter \"{}\" is given twice", name::shown(name)));
+    }
     let mut aliases = Vec::new();
     for (parameter, value) in raw_parameters {
-        let wrong = |why: &str| format!("{shown}: parameter {parameter:?} {why}");
+        let wrong = |why: &str| format!("{shown}: parameter \"{}\" {why}", name::shown(&parameter));
         if !name::is_parameter(&parameter) {
             return Err(wrong("is no parameter name"));
         }
         if parameter == "stage" {
             return Err(wrong("is for classes: only a class has a run stage"));
-        }
-        if !seen.insert(parameter.clone()) {
-            return Err(wrong("is given twice"));
         }
         let value = match value {
             ParamValue::Plain(Value::Null) | ParamValue::Sensitive(Value::Null) => continue,
@@ -115,7 +128,8 @@ pub fn check(raw: FragmentResource, class_tags: &[Arc<str>]) -> Result<Checked, 
     }
     class_tags.iter().for_each(|tag| push_tag(&mut own_tags, tag.clone()));
     let reference: Arc<str> = format!("{resource_type}[{title}]").into();
-    if resource_type == "File" && title.len() > 1 && title.ends_with('/') && !seen.contains("path") {
+    let has_path = parameters.iter().any(|(name, _)| name == "path");
+    if resource_type == "File" && title.len() > 1 && title.ends_with('/') && !has_path {
         // The agent's File has no slash at the end; puppetserver spells it out likewise.
         parameters.insert(0, ("path".into(), name::file_path(&title).into()));
         refs.iter_mut().for_each(|(place, _)| *place += 1);
@@ -157,7 +171,10 @@ pub fn texts(value: &Value) -> Option<Vec<&str>> {
 
 /// Adds a tag and, as Puppet does, the segments of one that holds `::`.
 pub fn add_tag(tags: &mut Vec<Arc<str>>, raw: &str) -> Result<(), String> {
-    let tag = name::tag(raw).ok_or_else(|| format!("{raw:?}, which is no tag: [a-z0-9_][a-z0-9_:.-]*"))?;
+    let tag = name::tag(raw).ok_or_else(|| format!("\"{}\", which is no tag: {TAG}", name::shown(raw)))?;
+    if tags.len() >= TAGS {
+        return Err(format!("one of more than {TAGS} tags"));
+    }
     add_names(tags, &tag);
     Ok(())
 }

@@ -295,7 +295,10 @@ fn names_that_the_agent_would_fail_on_are_refused() {
         file("/a").sensitive("notify", json!("File[/b]")),
         r#"file[/a]: parameter "notify" cannot be sensitive"#,
     );
-    wrong(file("/a").tagged("no tag"), r#"file[/a]: "no tag", which is no tag: [a-z0-9_][a-z0-9_:.-]*"#);
+    wrong(
+        file("/a").tagged("no tag"),
+        r#"file[/a]: its tags hold "no tag", which is no tag: [a-z0-9_][a-z0-9_:.-]*"#,
+    );
     wrong(
         resource("file", "/a", json!({"tag": ["ok", "-"]})),
         r#"file[/a]: parameter "tag" holds "-", which is no tag: [a-z0-9_][a-z0-9_:.-]*"#,
@@ -343,6 +346,40 @@ fn a_compiler_that_is_stepped_wrongly_says_so() {
     let index = std::sync::Arc::new(ClassIndex::new([spec]).unwrap());
     let open = Compiler::new(target(), vec![("a".into(), Map::new())], index).unwrap();
     assert!(open.finish().unwrap_err().to_string().ends_with("finished before every class was answered"));
+}
+
+#[test]
+fn a_fragment_without_measure_is_refused_and_not_worked_off() {
+    let many = |count: usize| (0..count).map(|n| format!("n{n}"));
+    let mut tagged = file("/a");
+    tagged.tags = many(50_000).collect();
+    check(
+        fragment([tagged]),
+        fragment([]),
+        "class a (plugin x): file[/a]: its tags hold one of more than 256 tags",
+    );
+    let mut big = file("/a");
+    big.parameters = many(50_000).map(|name| (name, ParamValue::Plain(json!(1)))).collect();
+    check(fragment([big]), fragment([]), "class a (plugin x): file[/a]: more than 256 parameters");
+    let warnings = many(101).fold(fragment([]), |fragment, text| fragment.warning(&text));
+    check(
+        warnings,
+        fragment([]),
+        "class a (plugin x) brings the catalog to more than 100 warnings of one class",
+    );
+    let stages = many(101).fold(fragment([]), |fragment, name| fragment.stage(&name, "main"));
+    check(stages, fragment([]), "class a (plugin x) brings the catalog to more than 100 run stages");
+    let resources = fragment(many(50_001).map(|name| resource("notify", &name, json!({}))));
+    check(resources, fragment([]), "class a (plugin x) brings the catalog to more than 50000 resources");
+    let title = "t".repeat(1 << 20);
+    let long = Plugins::default().class("x", "a", fragment([file(&title), file(&title)]));
+    let error = long.compile(json!(["a"])).unwrap_err().to_string();
+    assert!(error.len() < 400, "{}", error.len());
+    let circle = many(1000).map(|n| file(&n)).enumerate();
+    let circle = circle.map(|(n, file)| file.refs("require", &[("File", &format!("n{}", (n + 1) % 1000))]));
+    let error =
+        Plugins::default().class("x", "a", fragment(circle)).compile(json!(["a"])).unwrap_err().to_string();
+    assert!(error.contains("=> (980 more) => File[n0]") && error.len() < 2000, "{error}");
 }
 
 #[test]
