@@ -43,7 +43,9 @@ pub struct Common {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the master until SIGTERM; SIGHUP reloads the plugins
-    #[command(after_help = "Example:\n  bunraku serve --config /etc/bunraku/bunraku.toml\n\nExit codes: 0 after SIGTERM, 1 if it could not start or broke, 2 if the configuration is wrong.")]
+    #[command(
+        after_help = "Example:\n  bunraku serve --config /etc/bunraku/bunraku.toml\n\nExit codes: 0 after SIGTERM, 1 if it could not start or broke, 2 if the configuration is wrong."
+    )]
     Serve,
     /// Node definitions in the registry
     #[command(subcommand)]
@@ -102,7 +104,9 @@ pub enum Csr {
     /// Nothing is signed. With a CERTNAME, one request is read from standard
     /// input as PEM instead; that is how a puppetserver calls its `autosign`
     /// policy, and a link named `check_csr` to this program is one.
-    #[command(after_help = "Example:\n  bunraku csr check --log-level=debug\n\nExit codes: 0 (with a CERTNAME: only for an approve), 1 if something could not be decided.")]
+    #[command(
+        after_help = "Example:\n  bunraku csr check --log-level=debug\n\nExit codes: 0 (with a CERTNAME: only for an approve), 1 if something could not be decided."
+    )]
     Check {
         /// Decide on one request of this name, read from standard input.
         certname: Option<String>,
@@ -119,7 +123,9 @@ pub enum Node {
     ///
     /// A puppetserver's `external_nodes` may call this program through a link
     /// named `node_classifier`.
-    #[command(after_help = "Example:\n  bunraku node classify 3f0c…d1\n\nExit codes: 0, 1 if nobody knows the node or the registry does not answer, 2 if its definition is unreadable, 3 after a timeout.")]
+    #[command(
+        after_help = "Example:\n  bunraku node classify 3f0c…d1\n\nExit codes: 0, 1 if nobody knows the node or the registry does not answer, 2 if its definition is unreadable, 3 after a timeout."
+    )]
     Classify {
         /// The node's certificate name.
         certname: String,

@@ -41,7 +41,11 @@ pub async fn run(common: &Common, command: Command) -> Result<(), Failure> {
 /// master in this state directory, if there is one.
 pub async fn decider(config: &Config) -> Result<Decider, Failure> {
     let path = config.below_state(setup::DATABASE);
-    let store = if path.exists() { Some(Arc::new(Store::open_read_only(&path).await.map_err(Failure::new)?)) } else { None };
+    let store = if path.exists() {
+        Some(Arc::new(Store::open_read_only(&path).await.map_err(Failure::new)?))
+    } else {
+        None
+    };
     Ok(Decider { registry: setup::registry(config).await?, store })
 }
 
@@ -53,7 +57,10 @@ async fn policy(config: &Config, decider: &Decider, set: &PluginSet, certname: &
     let request = CertificateRequest::parse(&pem, &setup::request_rules(config))
         .map_err(|e| Failure::new(format_args!("{certname}: refused: {e}")))?;
     if request.certname != certname {
-        return Err(Failure::new(format_args!("{certname}: refused: the request is for {}", request.certname)));
+        return Err(Failure::new(format_args!(
+            "{certname}: refused: the request is for {}",
+            request.certname
+        )));
     }
     let decided = decider.approval(set, &request, &Occasion::First, None).await;
     let line = format!("{certname}: {}", sentence(&decided.decision));
@@ -130,7 +137,10 @@ fn printable(text: &str) -> String {
 }
 
 fn when(at: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(at).ok().and_then(|t| t.format(&Rfc3339).ok()).unwrap_or_else(|| at.to_string())
+    OffsetDateTime::from_unix_timestamp(at)
+        .ok()
+        .and_then(|t| t.format(&Rfc3339).ok())
+        .unwrap_or_else(|| at.to_string())
 }
 
 fn print(row: &RequestRow, decision: &Decision<String>) {

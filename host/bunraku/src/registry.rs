@@ -31,7 +31,8 @@ pub async fn run(common: &Common, command: Command) -> Result<(), Failure> {
 
 /// A certificate name from the command line.
 pub fn name(text: &str) -> Result<Certname, Failure> {
-    Certname::parse(text).map_err(|e| Failure::with_code(2, format_args!("{text:?} is no certificate name: {e}")))
+    Certname::parse(text)
+        .map_err(|e| Failure::with_code(2, format_args!("{text:?} is no certificate name: {e}")))
 }
 
 fn missing(certname: &Certname, error: Error) -> Failure {
@@ -41,13 +42,20 @@ fn missing(certname: &Certname, error: Error) -> Failure {
     }
 }
 
-async fn put(registry: &Arc<Registry>, certname: &str, file: Option<&Path>, new: bool) -> Result<(), Failure> {
+async fn put(
+    registry: &Arc<Registry>,
+    certname: &str,
+    file: Option<&Path>,
+    new: bool,
+) -> Result<(), Failure> {
     let certname = name(certname)?;
     let (place, text) = read(file)?;
     let definition = NodeDefinition::parse(&text)
         .map_err(|problem| Failure::with_code(2, format_args!("{place}: {problem}; nothing was stored")))?;
     registry.put(certname.as_str(), text.as_bytes(), new).await.map_err(|error| match error {
-        Error::Exists { .. } => Failure::new(format_args!("{certname} is registered already; leave out --new to replace it")),
+        Error::Exists { .. } => {
+            Failure::new(format_args!("{certname} is registered already; leave out --new to replace it"))
+        }
         other => Failure::new(other),
     })?;
     let classes: Vec<&str> = definition.classes.iter().map(|(name, _)| name.as_str()).collect();

@@ -2,18 +2,20 @@
 //! SIGHUP and drains it on SIGTERM.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use bunraku_http::Server;
-use ca::Authority;
+use bunraku_http::{QuotaSettings, Server, TlsMaterial};
+use ca::{Authority, ServerIdentity};
 use master::{Master, Parts};
 use rollout::Live;
 use sandbox::Sandbox;
 use store::{Filebucket, Store};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::arguments::Common;
-use crate::config::{AccessLog, CaKey, Config};
+use crate::config::Config;
 use crate::setup::{self, Failure};
 
 /// Runs the master until it is told to stop.
@@ -40,15 +42,15 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         filebucket: Arc::new(Filebucket::open(&config.below_state("filebucket")).map_err(Failure::new)?),
     };
     let master = Master::new(parts, master_settings(&config));
-    let names = &config.server.dns_alt_names;
-    let identity = authority
-        .server_identity(&config.server.certname, names, OffsetDateTime::now_utc())
-        .await
-        .map_err(Failure::new)?;
-    let server = Server::bind(http_settings(&config), master.clone(), identity).await.map_err(Failure::new)?;
+    let (identity, followed) = watch::channel(Arc::new(identity(&config, &authority).await?));
+    let material =
+        TlsMaterial { ca_bundle: authority.bundle_pem(), identity: followed, crl: authority.watch_crl() };
+    let server =
+        Server::bind(http_settings(&config), master.clone(), material).await.map_err(Failure::new)?;
     greet(&config, &server, &live, &authority);
 
     let tending = tokio::spawn(master.clone().tend());
+    let renewing = tokio::spawn(renew_identity(config.clone(), authority, identity));
     let reloading = tokio::spawn(reload(common.clone(), sandbox, live, hangup));
     let stop = async move {
         tokio::select! {
@@ -57,11 +59,45 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         }
         tracing::info!("stopping: no new connections, requests in flight may end");
     };
-    let served = server.run(stop, config.server.drain).await;
-    tending.abort();
-    reloading.abort();
+    let drained = server.run(stop, config.server.drain).await;
+    for task in [tending, renewing, reloading] {
+        task.abort();
+    }
     store.close().await;
-    served.map_err(Failure::new)
+    if drained.cut > 0 {
+        return Err(Failure::new(format_args!(
+            "{} connections did not end in time and were cut",
+            drained.cut
+        )));
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn identity(config: &Config, authority: &Authority) -> Result<ServerIdentity, Failure> {
+    let server = &config.server;
+    let now = OffsetDateTime::now_utc();
+    authority.server_identity(&server.certname, &server.dns_alt_names, now).await.map_err(Failure::new)
+}
+
+/// Puts a new server certificate in use before the old one ends.
+async fn renew_identity(config: Config, authority: Arc<Authority>, live: watch::Sender<Arc<ServerIdentity>>) {
+    let mut hour = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hour.tick().await;
+        match identity(&config, &authority).await {
+            Ok(new) => {
+                live.send_if_modified(|old| {
+                    let differs = old.certificate.serial != new.certificate.serial;
+                    if differs {
+                        *old = Arc::new(new);
+                    }
+                    differs
+                });
+            }
+            Err(failure) => tracing::error!("the server's certificate can't be renewed: {}", failure.message),
+        }
+    }
 }
 
 async fn open_store(config: &Config) -> Result<Store, Failure> {
@@ -71,16 +107,16 @@ async fn open_store(config: &Config) -> Result<Store, Failure> {
 async fn authority(config: &Config, store: &Arc<Store>) -> Result<Arc<Authority>, Failure> {
     let settings = ca::Settings {
         dir: config.below_state("ca"),
-        key: match config.ca.key {
-            CaKey::EcP256 => ca::KeyKind::EcP256,
-            CaKey::Rsa4096 => ca::KeyKind::Rsa4096,
-        },
+        key: config.ca.key,
         ca_name: config.ca.name.clone().unwrap_or_else(|| format!("Puppet CA: {}", config.server.certname)),
         certificate_ttl: config.ca.certificate_ttl,
         crl_ttl: config.ca.crl_ttl,
         request_rules: setup::request_rules(config),
     };
-    Authority::open(settings, store.clone(), OffsetDateTime::now_utc()).await.map(Arc::new).map_err(Failure::new)
+    Authority::open(settings, store.clone(), OffsetDateTime::now_utc())
+        .await
+        .map(Arc::new)
+        .map_err(Failure::new)
 }
 
 fn master_settings(config: &Config) -> master::Settings {
@@ -97,20 +133,20 @@ fn master_settings(config: &Config) -> master::Settings {
 fn http_settings(config: &Config) -> bunraku_http::Settings {
     bunraku_http::Settings {
         listen: config.server.listen.clone(),
-        access_log: match &config.server.access_log {
-            AccessLog::Off => bunraku_http::AccessLog::Off,
-            AccessLog::Stdout => bunraku_http::AccessLog::Stdout,
-            AccessLog::File(path) => bunraku_http::AccessLog::File(path.clone()),
+        access_log: config.server.access_log.clone(),
+        connections: usize::try_from(config.server.max_connections).unwrap_or(usize::MAX),
+        quota: QuotaSettings {
+            burst: config.server.requests_per_minute,
+            per_second: f64::from(config.server.requests_per_minute) / 60.0,
+            ..QuotaSettings::default()
         },
-        max_connections: config.server.max_connections,
-        requests_per_minute: config.server.requests_per_minute,
         ..bunraku_http::Settings::default()
     }
 }
 
 /// What an operator wants to see first: where it listens, what decides, and
 /// what to type next. The first line is for scripts too.
-fn greet(config: &Config, server: &Server, live: &Live, authority: &Authority) {
+fn greet(config: &Config, server: &Server<Master>, live: &Live, authority: &Authority) {
     let addresses: Vec<String> = server.local_addrs().iter().map(|a| format!("https://{a}")).collect();
     let set = live.current();
     let plugins: Vec<String> =
@@ -121,7 +157,10 @@ fn greet(config: &Config, server: &Server, live: &Live, authority: &Authority) {
     println!("  plugins  {}", plugins.join(", "));
     println!("  CA       {} SHA-256 {}", authority.name(), authority.fingerprint());
     println!("  next     bunraku registry put CERTNAME node.yaml");
-    println!("           puppet agent --test --waitforcert 5 --server {}", config.server.certname);
+    println!(
+        "           puppet agent --test --waitforcert 5 --server {}",
+        config.server.dns_alt_names.first().map_or("localhost", String::as_str)
+    );
 }
 
 /// Stages the configured plugins anew at every SIGHUP. What can't be staged

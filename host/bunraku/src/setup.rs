@@ -51,14 +51,21 @@ pub fn configure(common: &Common) -> Result<Config, Failure> {
 /// Reads the configuration file that the arguments name, or the default one,
 /// or none.
 pub fn read_config(common: &Common) -> Result<Config, Failure> {
-    let defaults = Defaults { state_dir: state_dir(common)?, hostname: hostname() };
+    let hostname = hostname();
+    let defaults = Defaults::new(state_dir(common)?, &hostname).map_err(|e| {
+        Failure::with_code(
+            2,
+            format_args!("this machine's name {hostname:?} makes no certificate name ({e}): give it another"),
+        )
+    })?;
     let usual = Path::new("/etc/bunraku/bunraku.toml");
     let file = common.config.as_deref().or_else(|| usual.exists().then_some(usual));
     let Some(file) = file else {
         return Config::parse("", &defaults).map_err(|problems| wrong("the embedded defaults", &problems));
     };
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::with_code(2, format_args!("cannot read the configuration {}: {e}", file.display())))?;
+    let text = std::fs::read_to_string(file).map_err(|e| {
+        Failure::with_code(2, format_args!("cannot read the configuration {}: {e}", file.display()))
+    })?;
     Config::parse(&text, &defaults).map_err(|problems| wrong(&file.display().to_string(), &problems))
 }
 
@@ -87,16 +94,24 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
 }
 
+/// This machine's name with its domain, as agents on it know it.
 fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let asked = std::process::Command::new("hostname").arg("--fqdn").output();
+    let full =
+        asked.ok().filter(|out| out.status.success()).and_then(|out| String::from_utf8(out.stdout).ok());
+    let short = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = full.map_or_else(short, |name| if name.trim().is_empty() { short() } else { name });
     let name = name.trim();
-    if name.is_empty() { "localhost".to_owned() } else { name.to_lowercase() }
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
 }
 
 /// Opens the registry that the configuration names.
 pub async fn registry(config: &Config) -> Result<Arc<Registry>, Failure> {
     let set = &config.registry;
-    let url = set.url.parse().map_err(|e| Failure::with_code(2, format_args!("registry.url {:?}: {e}", set.url)))?;
+    let url = set
+        .url
+        .parse()
+        .map_err(|e| Failure::with_code(2, format_args!("registry.url {:?}: {e}", set.url)))?;
     let settings = ::registry::Settings {
         url,
         endpoint: set.endpoint.clone(),

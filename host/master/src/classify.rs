@@ -52,7 +52,8 @@ pub enum Unclassified {
 
 impl Master {
     /// What the classifiers say, or, while the registry is down, the node's
-    /// last good classification, if it is young enough.
+    /// last good classification, if it is young enough. The flag says whether it
+    /// is fresh.
     pub(crate) async fn classify_or_last_good(
         &self,
         set: &PluginSet,
@@ -60,10 +61,10 @@ impl Master {
         peer: &Peer,
         requested: Option<String>,
         facts: Arc<Value>,
-    ) -> Result<NodeClassification, Failed> {
+    ) -> Result<(NodeClassification, bool), Failed> {
         let node = Node { trusted: trusted(certname, peer), requested_environment: requested };
         let error = match self.decider.classify(set, &node, facts).await {
-            Ok(found) => return Ok(found),
+            Ok(found) => return Ok((found, true)),
             Err(error) => error,
         };
         if let Unclassified::Unavailable(_) | Unclassified::TimedOut(_) = error
@@ -73,7 +74,7 @@ impl Master {
             let young = u64::try_from(age).is_ok_and(|a| a <= self.settings.last_good_max_age.as_secs());
             if let (true, Ok(last)) = (young, serde_json::from_value(value)) {
                 tracing::warn!(%certname, %error, age, "classified as last time: the classifier is unavailable");
-                return Ok(last);
+                return Ok((last, false));
             }
         }
         tracing::warn!(%certname, %error, "not classified");
@@ -87,7 +88,8 @@ impl Master {
     pub async fn node(&self, certname: &Certname, environment: &str, peer: &Peer) -> Result<Value, Failed> {
         let facts = self.parts.store.facts(certname.as_str()).await?.unwrap_or(Value::Null);
         let requested = Some(environment.to_owned());
-        let found = self.classify_or_last_good(&self.plugins(), certname, peer, requested, Arc::new(facts)).await?;
+        let (found, _) =
+            self.classify_or_last_good(&self.plugins(), certname, peer, requested, Arc::new(facts)).await?;
         let classes: Map<String, Value> =
             found.classes.into_iter().map(|(name, parameters)| (name, Value::Object(parameters))).collect();
         let environment = found.environment.unwrap_or_else(|| self.environment_or_production(environment));
@@ -112,6 +114,6 @@ pub(crate) fn trusted(certname: &Certname, peer: &Peer) -> Trusted {
         certname: certname.to_string(),
         authenticated: own.is_some(),
         extensions: own.map(|c| c.extensions.clone()).unwrap_or_default(),
-        external: Value::Object(Map::new()),
+        external: Map::new(),
     }
 }

@@ -10,7 +10,7 @@ use pki::Certname;
 use rollout::PluginSet;
 use sandbox::{CallError, ProvideRequest};
 use serde_json::Value;
-use store::ExportRow;
+use store::{Compilation, ExportRow};
 use time::OffsetDateTime;
 
 use crate::classify::{NodeClassification, trusted};
@@ -57,23 +57,27 @@ impl Master {
         };
         let asked = Some(request.environment.clone());
         let set = self.plugins();
-        let found = self.classify_or_last_good(&set, &certname, peer, asked, facts.clone()).await?;
+        let (found, fresh) = self.classify_or_last_good(&set, &certname, peer, asked, facts.clone()).await?;
         let environment = self.environment_of(&found, &request.environment)?;
         if environment != request.environment {
             tracing::info!(%certname, asked = %request.environment, %environment, "sent to another environment");
-            let json = Catalog::empty_shell(certname.as_str(), &environment);
-            return Ok(Compiled { json: json.into(), resources: 0, environment });
+            let json = Catalog::empty_shell(certname.as_str(), &environment).to_json().into();
+            return Ok(Compiled { json, resources: 0, environment });
         }
         let compiled = self.resources(&set, &certname, peer, &environment, &found, &facts).await?;
         let exports: Vec<ExportRow> =
             compiled.exports.into_iter().map(|e| convert::export_row(e, &environment)).collect();
-        let last = serde_json::to_value(&found).ok();
+        // One that served as the last good one must not look fresh again.
+        let classification = if fresh { serde_json::to_value(&found).ok() } else { None };
+        let made = Compilation {
+            environment: &environment,
+            facts: Some(facts.as_ref()),
+            classification: classification.as_ref(),
+            exports: &exports,
+        };
         let at = OffsetDateTime::now_utc().unix_timestamp();
-        self.parts
-            .store
-            .save_compilation(certname.as_str(), &environment, Some(facts.as_ref()), last.as_ref(), &exports, at)
-            .await?;
-        let resources = compiled.catalog.resource_count();
+        self.parts.store.save_compilation(certname.as_str(), made, at).await?;
+        let resources = compiled.catalog.resources.len();
         tracing::info!(
             "Compiled catalog for {certname} in environment {environment} in {:.3} seconds",
             began.elapsed().as_secs_f64()
@@ -114,7 +118,9 @@ impl Master {
         let mut compiler =
             Compiler::new(target, found.classes.clone(), set.classes().clone()).map_err(refused)?;
         let node = trusted(certname, peer);
-        while let Step::Ask(ask) = compiler.next().map_err(refused)? {
+        loop {
+            let Step::Ask(ask) = compiler.next() else { break };
+            let ask = ask.clone();
             let Some(plugin) = set.plugin(&ask.plugin) else {
                 return Err(Failed::internal(format!("plugin `{}` is not in its own set", ask.plugin)));
             };

@@ -109,7 +109,6 @@ impl Decider {
             chain.answer(answer);
         }
     }
-}
 
     /// Asks the classifiers of a set in order.
     ///
@@ -128,7 +127,7 @@ impl Decider {
             let Some(plugin) = set.plugin(&name) else { return Err(Unclassified::NoMatch) };
             let (call, _) = self.call(&asking, plugin);
             let said = plugin.plugin.classify(call, node).await;
-            late |= matches!(said, Err(CallError::Timeout | CallError::Busy));
+            late |= matches!(said, Err(CallError::Timeout(_) | CallError::Busy(_)));
             chain.answer(opinion(&name, said));
         }
         outcome(chain.into_outcome(), late)

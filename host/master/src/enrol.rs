@@ -10,7 +10,7 @@ use std::time::Duration;
 use ca::{Grant, Occasion};
 use decide::Verdict;
 use pki::{Certificate, CertificateRequest, Certname};
-use store::{Added, DecisionRow, RequestKey, RequestRow};
+use store::{DecisionRow, RequestKey, RequestRow, Submission};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -69,7 +69,12 @@ impl Master {
     ///
     /// # Errors
     /// [`SubmitError::Refused`] before anything is stored or asked.
-    pub async fn submit_request(&self, name: &str, pem: &[u8], peer: &Peer) -> Result<Submitted, SubmitError> {
+    pub async fn submit_request(
+        &self,
+        name: &str,
+        pem: &[u8],
+        peer: &Peer,
+    ) -> Result<Submitted, SubmitError> {
         let certname = Certname::parse(name).map_err(|e| SubmitError::Refused(e.to_string()))?;
         let request = CertificateRequest::parse(pem, &self.parts.authority.request_rules())
             .map_err(|e| SubmitError::Refused(e.to_string()))?;
@@ -86,7 +91,9 @@ impl Master {
         };
         self.keep(&request, peer).await?;
         tracing::info!(%certname, fingerprint = %request.fingerprint, "{certname} has a waiting certificate request");
-        self.settle(&request, occasion, peer.address.map(|a| a.to_string())).await.map_err(SubmitError::Failed)
+        self.settle(&request, occasion, peer.address.map(|a| a.to_string()))
+            .await
+            .map_err(SubmitError::Failed)
     }
 
     /// The signed certificate of that name as PEM. An agent that polls makes us
@@ -136,7 +143,11 @@ impl Master {
     }
 
     /// Why the request is here; `None` if its key is signed already.
-    async fn occasion(&self, request: &CertificateRequest, peer: &Peer) -> Result<Option<Occasion>, SubmitError> {
+    async fn occasion(
+        &self,
+        request: &CertificateRequest,
+        peer: &Peer,
+    ) -> Result<Option<Occasion>, SubmitError> {
         let Some(live) = self.live(&request.certname).await? else { return Ok(Some(Occasion::First)) };
         if live.key_digest == request.key_digest {
             return Ok(None);
@@ -164,8 +175,8 @@ impl Master {
         };
         let (total, per_name) = (self.settings.max_pending, self.settings.max_pending_per_name);
         match self.parts.store.add_request(&row, total, per_name).await.map_err(Failed::from)? {
-            Added::New | Added::Known(_) => Ok(()),
-            Added::Full => Err(SubmitError::Quota { retry_after: Duration::from_secs(120) }),
+            Submission::Added | Submission::Known(_) => Ok(()),
+            Submission::Full => Err(SubmitError::Quota { retry_after: Duration::from_secs(120) }),
         }
     }
 
@@ -177,7 +188,11 @@ impl Master {
         let _turn = self.enrolments.take(&request.certname).await;
         // Another request of the name may have been signed while we waited.
         if let Some(live) = self.live(&request.certname).await? {
-            return Ok(if live.key_digest == request.key_digest { Submitted::Signed } else { Submitted::Pending });
+            return Ok(if live.key_digest == request.key_digest {
+                Submitted::Signed
+            } else {
+                Submitted::Pending
+            });
         }
         self.settle(&request, Occasion::First, row.peer.clone()).await
     }

@@ -37,7 +37,7 @@ use time::OffsetDateTime;
 pub use classify::{NodeClassification, Unclassified};
 pub use compile::{CatalogRequest, Compiled};
 pub use decider::{Decided, Decider};
-pub use enrol::{Submitted, SubmitError};
+pub use enrol::{SubmitError, Submitted};
 pub use pending::Waiting;
 
 /// Who is on the other side of a connection, from TLS alone.
@@ -88,7 +88,11 @@ impl Failed {
 impl From<store::Error> for Failed {
     fn from(error: store::Error) -> Self {
         tracing::error!(%error, "the store failed");
-        Failed { status: 503, issue_kind: "RUNTIME_ERROR", message: "the master's store does not answer".to_owned() }
+        Failed {
+            status: 503,
+            issue_kind: "RUNTIME_ERROR",
+            message: "the master's store does not answer".to_owned(),
+        }
     }
 }
 
@@ -199,7 +203,7 @@ impl Master {
     pub fn environment_exists(&self, name: &str) -> bool {
         name == "production"
             || self.settings.environments.iter().any(|e| e == name)
-            || self.parts.files.environments().iter().any(|e| e == name)
+            || self.parts.files.has_environment(name)
     }
 
     /// Every environment, sorted.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use registry::Registry;
 use rollout::{Grants, LivePlugin};
 use sandbox::{
-    BoxFuture, ByteRange, ExportedResource, Host, HostError, Level, Listing, NodeFacts, NodePage, Object, ObjectInfo,
-    ResourcePage, ResourceQuery,
+    BoxFuture, ByteRange, ExportedResource, Host, HostError, Level, Listing, NodeFacts, NodePage, Object,
+    ObjectInfo, ResourcePage, ResourceQuery,
 };
 use serde_json::{Map, Value};
 use store::{ExportCursor, ExportQuery, Store};
@@ -70,12 +70,18 @@ impl Reach {
         if granted.contains(store) {
             return Ok(());
         }
-        Err(HostError::Denied(format!("the object store {store:?} is not granted to plugin `{}`", self.plugin)))
+        Err(HostError::Denied(format!(
+            "the object store {store:?} is not granted to plugin `{}`",
+            self.plugin
+        )))
     }
 
     fn stored_config(&self) -> Result<&Store, HostError> {
         if self.grants.stored_config {
-            return self.store.as_deref().ok_or_else(|| HostError::Unavailable("no master keeps a store here".to_owned()));
+            return self
+                .store
+                .as_deref()
+                .ok_or_else(|| HostError::Unavailable("no master keeps a store here".to_owned()));
         }
         Err(HostError::Denied(format!("stored configuration is not granted to plugin `{}`", self.plugin)))
     }
@@ -119,10 +125,7 @@ impl Host for Reach {
     }
 
     fn fact(&self, path: &str) -> Option<Value> {
-        path.split('.').try_fold(&*self.facts, |value, step| match value {
-            Value::Array(items) => items.get(step.parse::<usize>().ok()?),
-            _ => value.get(step),
-        }).cloned()
+        store::fact(&self.facts, path).cloned()
     }
 
     fn facts(&self) -> Value {
@@ -192,7 +195,9 @@ impl Host for Reach {
                 environment: query.environment.clone(),
             };
             let rows = store.exported(&query, after.as_ref(), PAGE).await.map_err(down)?;
-            let last = rows.last().map(|(by, row)| ExportCursor { title: row.title.clone(), exported_by: by.clone() });
+            let last = rows
+                .last()
+                .map(|(by, row)| ExportCursor { title: row.title.clone(), exported_by: by.clone() });
             let next = last.filter(|_| is_full(rows.len())).map(|c| write_cursor(&c));
             let resources = rows.into_iter().map(|(exported_by, row)| ExportedResource {
                 resource_type: row.resource_type,

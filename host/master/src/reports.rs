@@ -52,7 +52,8 @@ pub fn clean(mut facts: Value) -> Value {
             map.remove(forged);
         }
         map.retain(|name, _| !(name.starts_with("ec2_") && name.contains("security_credentials")));
-        if let Some(iam) = map.get_mut("ec2_metadata").and_then(|m| m.get_mut("iam")).and_then(Value::as_object_mut)
+        if let Some(iam) =
+            map.get_mut("ec2_metadata").and_then(|m| m.get_mut("iam")).and_then(Value::as_object_mut)
         {
             iam.remove("security-credentials");
         }

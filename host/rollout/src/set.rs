@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use catalog::ClassIndex;
 use sandbox::Plugin;
-use serde_json::Value;
 
 /// What a plugin may reach; it reaches nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +22,8 @@ pub struct LivePlugin {
     pub name: String,
     /// The compiled component.
     pub plugin: Arc<Plugin>,
-    /// Handed over with every call.
-    pub settings: Value,
+    /// Handed over with every call: an object as JSON.
+    pub settings: String,
     /// What it may reach.
     pub grants: Grants,
 }

@@ -98,12 +98,14 @@ async fn load(spec: &PluginSpec, sandbox: &Arc<Sandbox>) -> Result<LivePlugin, V
             let place = if p.path.is_empty() { String::new() } else { format!(" at {}", p.path) };
             Problem::new(&spec.name, format_args!("settings{place}: {}", p.message))
         })),
-        Err(error) => problems.push(Problem::new(&spec.name, format_args!("could not check its settings: {error}"))),
+        Err(error) => {
+            problems.push(Problem::new(&spec.name, format_args!("could not check its settings: {error}")))
+        }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(LivePlugin { name: spec.name.clone(), plugin, settings: spec.settings.clone(), grants })
+    Ok(LivePlugin { name: spec.name.clone(), plugin, settings: spec.settings.to_string(), grants })
 }
 
 async fn compile(spec: &PluginSpec, sandbox: &Arc<Sandbox>) -> Result<Arc<Plugin>, String> {
@@ -135,7 +137,10 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {
     let place = |e: std::io::Error| format!("cannot read {}: {e}", path.display());
     let size = std::fs::metadata(path).map_err(place)?.len();
     if size > MAX_COMPONENT {
-        return Err(format!("{} has {size} bytes, more than the {MAX_COMPONENT} a component may have", path.display()));
+        return Err(format!(
+            "{} has {size} bytes, more than the {MAX_COMPONENT} a component may have",
+            path.display()
+        ));
     }
     std::fs::read(path).map_err(place)
 }
@@ -151,7 +156,9 @@ fn grants(spec: &PluginSpec, plugin: &Plugin, problems: &mut Vec<Problem>) -> Gr
                 for unknown in grants.object_store.iter().filter(|n| n.as_str() != "registry") {
                     problems.push(Problem::new(
                         &spec.name,
-                        format_args!("grant `object-store` names the store {unknown:?}; the only one is `registry`"),
+                        format_args!(
+                            "grant `object-store` names the store {unknown:?}; the only one is `registry`"
+                        ),
                     ));
                 }
             }
@@ -178,7 +185,10 @@ fn grants(spec: &PluginSpec, plugin: &Plugin, problems: &mut Vec<Problem>) -> Gr
         if !granted {
             problems.push(Problem::new(
                 &spec.name,
-                format_args!("needs the capability `{}` ({}); grant it or leave the plugin out", wanted.name, wanted.reason),
+                format_args!(
+                    "needs the capability `{}` ({}); grant it or leave the plugin out",
+                    wanted.name, wanted.reason
+                ),
             ));
         }
     }
@@ -203,7 +213,9 @@ fn index(plugins: &[LivePlugin], problems: &mut Vec<Problem>) -> ClassIndex {
 fn identity(plugins: &[LivePlugin]) -> String {
     let mut hash = Sha256::new();
     for live in plugins {
-        for part in [live.name.as_str(), live.plugin.digest(), &live.settings.to_string(), &format!("{:?}", live.grants)] {
+        for part in
+            [live.name.as_str(), live.plugin.digest(), live.settings.as_str(), &format!("{:?}", live.grants)]
+        {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }

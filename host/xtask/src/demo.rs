@@ -30,7 +30,11 @@ pub fn run(root: &Path, keep: bool) -> Result<()> {
     needs::ensure(needs::AGENT)?;
     println!("building the plugins and the master (the first time takes some minutes)");
     plugins::build(root)?;
-    shell::run(Command::new("cargo").args(["build", "--quiet", "--locked", "--package", "bunraku"]).current_dir(root))?;
+    shell::run(
+        Command::new("cargo")
+            .args(["build", "--quiet", "--locked", "--package", "bunraku"])
+            .current_dir(root),
+    )?;
 
     let folder = root.join("target/demo");
     if folder.exists() {
@@ -135,7 +139,10 @@ impl Master {
             .args(["--verbose", "--waitforcert=0", "--no-use_srv_records", "--server=localhost"])
             .arg(format!("--masterport={}", self.port))
             .arg(format!("--certname={certname}"))
-            .args(["confdir", "vardir", "rundir", "logdir", "publicdir"].map(|d| format!("--{d}={}", own.join(d).display())))
+            .args(
+                ["confdir", "vardir", "rundir", "logdir", "publicdir"]
+                    .map(|d| format!("--{d}={}", own.join(d).display())),
+            )
             .arg(format!("--ssldir={}", own.join("ssl").display()))
             .stdin(Stdio::null())
             .output()
@@ -150,9 +157,14 @@ impl Master {
             return Ok(waits);
         };
         let catalog = catalog(&own, certname);
-        let size = catalog.as_ref().map_or(0, |c| c.get("resources").and_then(Value::as_array).map_or(0, Vec::len));
+        let size =
+            catalog.as_ref().map_or(0, |c| c.get("resources").and_then(Value::as_array).map_or(0, Vec::len));
         println!("{certname:<21} request -> signed: {verdict}");
-        println!("{:<21} {role} -> catalog of {size} resources, agent's exit code {}", "", out.status.code().unwrap_or(-1));
+        println!(
+            "{:<21} {role} -> catalog of {size} resources, agent's exit code {}",
+            "",
+            out.status.code().unwrap_or(-1)
+        );
         Ok(size > 10 && matches!(out.status.code(), Some(0 | 2)))
     }
 
@@ -182,7 +194,8 @@ fn catalog(own: &Path, certname: &str) -> Option<Value> {
 /// Whether the worker's core-site.xml names the namenode.
 fn core_site(folder: &Path) -> Result<bool> {
     let (worker, _) = NODES[2];
-    let catalog = catalog(&folder.join("agents").join(worker), worker).context("the worker has no catalog")?;
+    let catalog =
+        catalog(&folder.join("agents").join(worker), worker).context("the worker has no catalog")?;
     let resources = catalog.get("resources").and_then(Value::as_array).cloned().unwrap_or_default();
     let content = resources
         .iter()

@@ -12,7 +12,10 @@ use crate::shell;
 /// What each crate may import of ours. `bunraku` and `xtask` may import all.
 const IMPORTS: [(&str, &[&str]); 13] = [
     ("bunraku-http", &["master", "files", "pki", "ca"]),
-    ("bunraku-master", &["ca", "catalog", "decide", "definition", "files", "pki", "registry", "rollout", "sandbox", "store"]),
+    (
+        "bunraku-master",
+        &["ca", "catalog", "decide", "definition", "files", "pki", "registry", "rollout", "sandbox", "store"],
+    ),
     ("bunraku-rollout", &["catalog", "sandbox"]),
     ("bunraku-ca", &["pki", "store"]),
     ("bunraku-sandbox", &[]),
@@ -32,8 +35,9 @@ const MAX_LINES: usize = 600;
 /// Reports every wall that is not where it should be.
 pub fn check(root: &Path) -> Result<()> {
     let mut problems = Vec::new();
-    let metadata = shell::output("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline"], root)
-        .or_else(|_| shell::output("cargo", &["metadata", "--format-version", "1", "--no-deps"], root))?;
+    let metadata =
+        shell::output("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline"], root)
+            .or_else(|_| shell::output("cargo", &["metadata", "--format-version", "1", "--no-deps"], root))?;
     let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
     imports(&metadata, &mut problems);
     let sources = sources(root)?;
@@ -41,7 +45,9 @@ pub fn check(root: &Path) -> Result<()> {
         let name = path.strip_prefix(root).unwrap_or(path).display();
         let lines = text.lines().count();
         if lines > MAX_LINES {
-            problems.push(format!("{name} has {lines} lines, more than {MAX_LINES}: what is its second subject?"));
+            problems.push(format!(
+                "{name} has {lines} lines, more than {MAX_LINES}: what is its second subject?"
+            ));
         }
         let in_ca = path.starts_with(root.join("host/ca")) || path.starts_with(root.join("host/xtask"));
         let in_tests = path.starts_with(root.join("tests"));
@@ -50,7 +56,11 @@ pub fn check(root: &Path) -> Result<()> {
         }
     }
     if problems.is_empty() {
-        println!("house: {} crates, {} source files, every wall in its place", IMPORTS.len() + 2, sources.len());
+        println!(
+            "house: {} crates, {} source files, every wall in its place",
+            IMPORTS.len() + 2,
+            sources.len()
+        );
         return Ok(());
     }
     bail!("the house is not as drawn:\n  {}", problems.join("\n  "));
@@ -68,7 +78,9 @@ fn imports(metadata: &Value, problems: &mut Vec<String>) {
             if wanted.starts_with("wasmtime") && name != "bunraku-sandbox" {
                 problems.push(format!("{name} depends on {wanted}; only bunraku-sandbox may"));
             }
-            let Some(allowed) = allowed.get(name).filter(|_| ours.contains(wanted) && !for_tests) else { continue };
+            let Some(allowed) = allowed.get(name).filter(|_| ours.contains(wanted) && !for_tests) else {
+                continue;
+            };
             let short = wanted.strip_prefix("bunraku-").unwrap_or(wanted);
             if !allowed.contains(&short) {
                 problems.push(format!("{name} imports {wanted}; it may import only {allowed:?}"));

@@ -41,7 +41,10 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     println!("installing {packages}");
     let apt = |arguments: &[&str]| {
         shell::run(
-            Command::new("apt-get").args(["-q", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive"),
+            Command::new("apt-get")
+                .args(["-q", "-y"])
+                .args(arguments)
+                .env("DEBIAN_FRONTEND", "noninteractive"),
         )
     };
     let install = [&["install", "--no-install-recommends"][..], &missing].concat();

@@ -33,7 +33,17 @@ pub fn run(root: &Path) -> Result<()> {
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     shell::run(Command::new("cargo").args(lints).current_dir(root))?;
     step("the program");
-    let program = ["build", "--quiet", "--locked", "--package", "bunraku", "--package", "bunraku-registry", "--examples", "--bins"];
+    let program = [
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        "bunraku",
+        "--package",
+        "bunraku-registry",
+        "--examples",
+        "--bins",
+    ];
     shell::run(Command::new("cargo").args(program).current_dir(root))?;
     step("tests");
     let count = tests(root)?;

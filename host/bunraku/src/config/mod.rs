@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pki::Certname;
+use bunraku_http::AccessLogTo;
+use pki::{Certname, KeyKind};
 use serde_json::Value;
 
 use reader::{Document, Problem, Section};
@@ -41,12 +42,12 @@ pub struct Config {
 pub struct Server {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
-    /// The name in the server's own certificate.
+    /// The common name of the server's own certificate; no node can have it.
     pub certname: Certname,
-    /// Further names in it.
+    /// The names under which agents reach the server.
     pub dns_alt_names: Vec<String>,
     /// `stdout`, `off` or a file.
-    pub access_log: AccessLog,
+    pub access_log: AccessLogTo,
     /// How long requests in flight may take after SIGTERM.
     pub drain: Duration,
     /// Open connections at once.
@@ -55,33 +56,13 @@ pub struct Server {
     pub requests_per_minute: u32,
 }
 
-/// Where the access log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// A file, appended to.
-    File(PathBuf),
-}
-
-/// The key a new CA gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CaKey {
-    /// ECDSA on P-256.
-    EcP256,
-    /// RSA with 4096 bits.
-    Rsa4096,
-}
-
 /// The certificate authority.
 #[derive(Clone, Debug)]
 pub struct Ca {
     /// The CA's common name; made from the server's certname where none.
     pub name: Option<String>,
     /// The key of a CA that does not exist yet.
-    pub key: CaKey,
+    pub key: KeyKind,
     /// How long a node's certificate is valid.
     pub certificate_ttl: Duration,
     /// How long a CRL is valid; it is signed anew at half of it.
@@ -166,8 +147,32 @@ pub struct Plugin {
 pub struct Defaults {
     /// The state directory.
     pub state_dir: PathBuf,
-    /// This machine's name.
+    /// This machine's name, with its domain if it has one.
     pub hostname: String,
+    /// The server's own certificate name.
+    pub certname: Certname,
+}
+
+impl Defaults {
+    /// Defaults for a host.
+    ///
+    /// The server's certificate is not the host's: its common name is one that no agent has, so that the
+    /// agent of the master's own host enrols as any other.
+    pub fn new(state_dir: PathBuf, hostname: &str) -> Result<Self, pki::CertnameError> {
+        let hostname = hostname.to_lowercase();
+        let certname = Certname::parse(&format!("bunraku.{hostname}"))?;
+        Ok(Defaults { state_dir, hostname, certname })
+    }
+
+    fn dns_alt_names(&self) -> Vec<String> {
+        let short = self.hostname.split('.').next().unwrap_or_default();
+        let mut names = vec![self.hostname.clone(), "puppet".to_owned(), "localhost".to_owned()];
+        if short != self.hostname {
+            names.insert(1, short.to_owned());
+        }
+        names.dedup();
+        names
+    }
 }
 
 impl Config {
@@ -190,15 +195,14 @@ impl Config {
 }
 
 fn read(top: Section<'_, '_>, defaults: &Defaults) -> Config {
-    let state_dir =
-        top.string("state_dir").map_or_else(|| defaults.state_dir.clone(), PathBuf::from);
+    let state_dir = top.string("state_dir").map_or_else(|| defaults.state_dir.clone(), PathBuf::from);
     let environments = top.strings("environments").unwrap_or_default();
-    for name in environments.iter().filter(|n| !definition::is_environment_name(n)) {
+    for name in environments.iter().filter(|n| !files::is_environment(n)) {
         top.problem("environments", format_args!("names {name:?}; letters, digits and `_` make a name"));
     }
     let config = Config {
         environments,
-        server: server(top.section("server"), &state_dir, &defaults.hostname),
+        server: server(top.section("server"), &state_dir, defaults),
         ca: ca(top.section("ca")),
         registry: registry(top.section("registry"), &state_dir),
         sandbox: sandbox(top.section("sandbox")),
@@ -210,14 +214,17 @@ fn read(top: Section<'_, '_>, defaults: &Defaults) -> Config {
     config
 }
 
-fn server(section: Section<'_, '_>, state_dir: &Path, hostname: &str) -> Server {
+fn server(section: Section<'_, '_>, state_dir: &Path, defaults: &Defaults) -> Server {
     let listen = section.strings("listen").unwrap_or_else(|| vec!["[::]:8140".to_owned()]);
     let addresses: Vec<SocketAddr> = listen
         .iter()
         .filter_map(|text| {
             text.parse()
                 .inspect_err(|_| {
-                    section.problem("listen", format_args!("holds {text:?}; write ADDRESS:PORT, such as 0.0.0.0:8140"));
+                    section.problem(
+                        "listen",
+                        format_args!("holds {text:?}; write ADDRESS:PORT, such as 0.0.0.0:8140"),
+                    );
                 })
                 .ok()
         })
@@ -225,27 +232,16 @@ fn server(section: Section<'_, '_>, state_dir: &Path, hostname: &str) -> Server 
     if listen.is_empty() {
         section.problem("listen", "is empty: nobody could reach this master");
     }
-    let certname = section.parsed("certname", |text| {
-        Certname::parse(text).map_err(|e| format!("is {text:?}: {e}"))
-    });
-    let certname = certname.or_else(|| Certname::parse(&hostname.to_lowercase()).ok());
-    let certname = certname.or_else(|| {
-        section.problem(
-            "certname",
-            format_args!("is needed: this machine's name {hostname:?} makes no certificate name"),
-        );
-        Certname::parse("puppet").ok()
-    });
+    let certname =
+        section.parsed("certname", |text| Certname::parse(text).map_err(|e| format!("is {text:?}: {e}")));
     let out = Server {
         listen: addresses,
-        certname: certname.unwrap_or_else(|| unreachable!("`puppet` is a certname")),
-        dns_alt_names: section
-            .strings("dns_alt_names")
-            .unwrap_or_else(|| vec!["puppet".to_owned(), "localhost".to_owned()]),
+        certname: certname.unwrap_or_else(|| defaults.certname.clone()),
+        dns_alt_names: section.strings("dns_alt_names").unwrap_or_else(|| defaults.dns_alt_names()),
         access_log: match section.string("access_log").as_deref() {
-            None | Some("stdout") => AccessLog::Stdout,
-            Some("off") => AccessLog::Off,
-            Some(path) => AccessLog::File(state_dir.join(path)),
+            None | Some("stdout") => AccessLogTo::Stdout,
+            Some("off") => AccessLogTo::Off,
+            Some(path) => AccessLogTo::File(state_dir.join(path)),
         },
         drain: section.duration("drain").unwrap_or(Duration::from_secs(25)),
         max_connections: section.number("max_connections", 1..=1_000_000).unwrap_or(20_000),
@@ -257,13 +253,13 @@ fn server(section: Section<'_, '_>, state_dir: &Path, hostname: &str) -> Server 
 
 fn ca(section: Section<'_, '_>) -> Ca {
     let key = section.parsed("key", |text| match text {
-        "ec-p256" => Ok(CaKey::EcP256),
-        "rsa-4096" => Ok(CaKey::Rsa4096),
+        "ec-p256" => Ok(KeyKind::EcP256),
+        "rsa-4096" => Ok(KeyKind::Rsa4096),
         other => Err(format!("is {other:?}; a CA's key is `ec-p256` or `rsa-4096`")),
     });
     let out = Ca {
         name: section.string("name"),
-        key: key.unwrap_or(CaKey::EcP256),
+        key: key.unwrap_or(KeyKind::EcP256),
         certificate_ttl: section.duration("certificate_ttl").unwrap_or(Duration::from_secs(157_680_000)),
         crl_ttl: section.duration("crl_ttl").unwrap_or(Duration::from_secs(604_800)),
         allow_subject_alt_names: section.boolean("allow_subject_alt_names").unwrap_or(false),
@@ -279,7 +275,9 @@ fn ca(section: Section<'_, '_>) -> Ca {
 fn registry(section: Section<'_, '_>, state_dir: &Path) -> Registry {
     let url = section.parsed("url", |text| match text.split_once(':') {
         Some(("dir", path)) if !path.is_empty() => Ok(format!("dir:{}", state_dir.join(path).display())),
-        Some(("s3", rest)) if rest.strip_prefix("//").is_some_and(|b| !b.is_empty() && !b.starts_with('/')) => {
+        Some(("s3", rest))
+            if rest.strip_prefix("//").is_some_and(|b| !b.is_empty() && !b.starts_with('/')) =>
+        {
             Ok(text.to_owned())
         }
         _ => Err(format!("is {text:?}; write dir:PATH or s3://BUCKET/PREFIX")),
@@ -379,13 +377,14 @@ mod tests {
     use super::*;
 
     fn defaults() -> Defaults {
-        Defaults { state_dir: "/var/lib/bunraku".into(), hostname: "Master1.example.test".into() }
+        Defaults::new("/var/lib/bunraku".into(), "Master1.example.test").unwrap()
     }
 
     #[test]
     fn an_empty_file_is_the_embedded_defaults() {
         let config = Config::parse("", &defaults()).unwrap();
-        assert_eq!(config.server.certname.as_str(), "master1.example.test");
+        assert_eq!(config.server.certname.as_str(), "bunraku.master1.example.test");
+        assert_eq!(config.server.dns_alt_names, ["master1.example.test", "master1", "puppet", "localhost"]);
         assert_eq!(config.registry.url, "dir:/var/lib/bunraku/registry");
         let names: Vec<_> = config.plugins.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["s3-registry", "base", "hadoop"]);

@@ -296,7 +296,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     split_unit(text)
         .and_then(|(n, unit)| UNITS.iter().find(|(u, _)| *u == unit).and_then(|(_, ms)| n.checked_mul(*ms)))
         .map(Duration::from_millis)
-        .ok_or_else(|| format!("is {text:?}, which is no length of time; write it as 250ms, 30s, 10m, 2h, 7d or 5y"))
+        .ok_or_else(|| {
+            format!("is {text:?}, which is no length of time; write it as 250ms, 30s, 10m, 2h, 7d or 5y")
+        })
 }
 
 /// Reads a number of bytes.
