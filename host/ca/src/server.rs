@@ -96,16 +96,14 @@ impl Inner {
         let mut old = None;
         for name in &names {
             let AltName::Dns(name) = name else { continue };
-            match self.store.live_certificate(name).await? {
-                Some(row) if parsed(&row)?.extension("pp_cli_auth") == Some("true") => {
-                    if name == certname.as_str() {
-                        old = Some(parsed(&row)?.serial);
-                    }
-                }
-                Some(row) if row.not_after >= now.unix_timestamp() => {
-                    return Err(Error::NodeHasName { name: row.certname, serial: row.serial });
-                }
-                _ => {}
+            let Some(row) = self.store.live_certificate(name).await? else { continue };
+            let certificate = parsed(&row)?;
+            let a_servers = certificate.extension("pp_cli_auth") == Some("true");
+            if !a_servers && certificate.not_after >= now {
+                return Err(Error::NodeHasName { name: row.certname, serial: row.serial });
+            }
+            if a_servers && name == certname.as_str() {
+                old = Some(certificate.serial);
             }
         }
         let pair = SigningKey::generate(KeyKind::EcP256)?;
