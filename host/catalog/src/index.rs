@@ -171,6 +171,7 @@ mod tests {
 
     #[test]
     fn every_problem_of_a_set_of_plugins_is_told_at_once() {
+        // faults row 61: two plugins for one class.
         let broken = ClassSpec { parameters_schema: json!({"type": 1}), ..spec("c", "z") };
         let problems =
             ClassIndex::new([spec("a", "x"), spec("A", "y"), spec("9", "y"), spec("main", "y"), broken])

@@ -81,6 +81,7 @@ fn everything() -> Plugins {
 
 #[test]
 fn everything_that_a_fragment_can_say() {
+    // faults row 67: with no namenode exporting the class warns, and the catalog holds the warning.
     let classes = json!([
         ["::A", {"token": "s3cret", "loglevel": "debug", "tag": ["top"], "noop": false, "before": "Class[Login-allowed]", "empty": null}],
         ["login-allowed", {"stage": "post", "require": ["Stage[main]"]}]
