@@ -1,5 +1,7 @@
 //! What the text of a node definition has to say.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::Problem;
@@ -49,31 +51,33 @@ impl NodeDefinition {
 
 type Class = (String, Map<String, Value>);
 
+/// The classes found so far, in order.
+#[derive(Default)]
+struct Classes {
+    list: Vec<Class>,
+    names: BTreeSet<String>,
+}
+
 fn classes(tree: &Tree) -> Result<Vec<Class>, Problem> {
-    let mut found = vec![];
+    let mut found = Classes::default();
     match &*tree.kind {
         Kind::Scalar(Value::Null) => {}
         Kind::Map(items) => {
             for item in items {
-                add(&mut found, &item.value, &item.key, parameters(item)?)?;
+                found.add(&item.value, &item.key, parameters(item)?)?;
             }
         }
         Kind::List(list) => {
             for entry in list {
                 match &*entry.kind {
-                    Kind::Scalar(Value::String(name)) => add(&mut found, entry, name, Map::new())?,
-                    Kind::Map(items) => {
-                        let [item] = items.as_slice() else {
-                            return Err(
-                                entry.problem("a class in the list is a name or one `name: {parameters}`")
-                            );
-                        };
-                        add(&mut found, entry, &item.key, parameters(item)?)?;
+                    Kind::Scalar(Value::String(name)) => found.add(entry, name, Map::new())?,
+                    Kind::Map(items) if items.len() == 1 => {
+                        for item in items {
+                            found.add(entry, &item.key, parameters(item)?)?;
+                        }
                     }
-                    _ => {
-                        let message = "a class in the list is a name or one `name: {parameters}`";
-                        return Err(entry.problem(format!("{message}, not {}", entry.noun())));
-                    }
+                    Kind::Map(_) => return Err(entry.problem(LIST)),
+                    _ => return Err(entry.problem(format!("{LIST}, not {}", entry.noun()))),
                 }
             }
         }
@@ -81,23 +85,22 @@ fn classes(tree: &Tree) -> Result<Vec<Class>, Problem> {
             return Err(tree.problem(format!("classes are a list or a mapping, not {}", tree.noun())));
         }
     }
-    Ok(found)
+    Ok(found.list)
 }
 
-fn add(
-    found: &mut Vec<Class>,
-    place: &Tree,
-    name: &str,
-    parameters: Map<String, Value>,
-) -> Result<(), Problem> {
-    if name.is_empty() {
-        return Err(place.problem("a class without a name"));
+const LIST: &str = "a class in the list is a name or one `name: {parameters}`";
+
+impl Classes {
+    fn add(&mut self, place: &Tree, name: &str, parameters: Map<String, Value>) -> Result<(), Problem> {
+        if name.is_empty() {
+            return Err(place.problem("a class without a name"));
+        }
+        if !self.names.insert(name.into()) {
+            return Err(place.problem(format!("class {name:?} is there twice")));
+        }
+        self.list.push((name.into(), parameters));
+        Ok(())
     }
-    if found.iter().any(|(known, _)| known == name) {
-        return Err(place.problem(format!("class {name:?} is there twice")));
-    }
-    found.push((name.into(), parameters));
-    Ok(())
 }
 
 fn parameters(class: &Item) -> Result<Map<String, Value>, Problem> {

@@ -134,7 +134,16 @@ struct Open {
 
 enum Content {
     List(Vec<Tree>),
-    Map { items: Vec<Item>, key: Option<Key> },
+    Map { items: Items, key: Option<Key> },
+}
+
+/// A mapping in the making.
+#[derive(Default)]
+struct Items {
+    list: Vec<Item>,
+    /// Where each key is in the list: a text of many keys must stay cheap.
+    places: BTreeMap<String, usize>,
+    has_merged: bool,
 }
 
 struct Key {
@@ -177,7 +186,7 @@ impl Loader {
             }
             Event::MappingStart(anchor, tag) => {
                 check_tag(span.start, tag.as_deref(), false)?;
-                self.open(span.start, anchor, Content::Map { items: vec![], key: None })
+                self.open(span.start, anchor, Content::Map { items: Items::default(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
@@ -217,7 +226,7 @@ impl Loader {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let kind = match open.content {
             Content::List(items) => Kind::List(items),
-            Content::Map { items, .. } => Kind::Map(items),
+            Content::Map { items, .. } => Kind::Map(items.list),
         };
         self.value(Tree::new(open.mark, kind, open.cost), open.anchor)
     }
@@ -267,56 +276,63 @@ impl Loader {
                 Ok(())
             }
             Content::Map { items, key } => match key.take() {
-                Some(key) if key.is_merge => merge(items, &tree),
-                Some(key) => insert(items, key, tree),
+                Some(key) if key.is_merge => items.merge(&tree),
+                Some(key) => items.insert(key, tree),
                 None => Err(tree.problem("a value without a key")),
             },
         }
     }
 }
 
-fn insert(items: &mut Vec<Item>, key: Key, value: Tree) -> Result<(), Problem> {
-    let Key { text, line, column, .. } = key;
-    let item = Item { key: text, line, column, value, merged: false };
-    match items.iter_mut().find(|old| old.key == item.key) {
-        Some(old) if old.merged => *old = item,
-        Some(old) => {
-            let message = format!("duplicate key {:?}, first on line {}", item.key, old.line);
-            return Err(problem(item.line, item.column, message));
+impl Items {
+    fn insert(&mut self, key: Key, value: Tree) -> Result<(), Problem> {
+        let Key { text, line, column, .. } = key;
+        let item = Item { key: text, line, column, value, merged: false };
+        match self.places.get(&item.key).and_then(|place| self.list.get_mut(*place)) {
+            Some(old) if old.merged => *old = item,
+            Some(old) => {
+                let message = format!("duplicate key {:?}, first on line {}", item.key, old.line);
+                return Err(problem(item.line, item.column, message));
+            }
+            None => self.push(item),
         }
-        None => items.push(item),
+        Ok(())
     }
-    Ok(())
-}
 
-/// The earlier of several merged mappings wins, and a key of the mapping itself wins over all. Psych lets
-/// the `<<` win over keys before it; to mean the same to both, it has to come first.
-fn merge(items: &mut Vec<Item>, source: &Tree) -> Result<(), Problem> {
-    let sources: Vec<&Tree> = match &*source.kind {
-        Kind::Map(_) => vec![source],
-        Kind::List(list) => list.iter().collect(),
-        Kind::Scalar(_) => return Err(source.problem("`<<` needs a mapping or a list of mappings")),
-    };
-    if items.iter().any(|old| old.merged) {
-        return Err(source.problem("a second `<<`; give one a list: `<<: [*a, *b]`"));
-    }
-    let own = items.len();
-    for tree in sources {
-        let Kind::Map(new) = &*tree.kind else {
-            return Err(tree.problem("`<<` needs a mapping or a list of mappings"));
+    /// The earlier of several merged mappings wins, and a key of the mapping itself wins over all. Psych
+    /// lets the `<<` win over keys before it; to mean the same to both, it has to come first.
+    fn merge(&mut self, source: &Tree) -> Result<(), Problem> {
+        let sources = match &*source.kind {
+            Kind::List(list) => list.as_slice(),
+            _ => std::slice::from_ref(source),
         };
-        for item in new {
-            match items.iter().position(|old| old.key == item.key) {
-                Some(index) if index < own => {
-                    let message = format!("`<<` after the key {:?} that it has too; put it first", item.key);
-                    return Err(source.problem(message));
+        if self.has_merged {
+            return Err(source.problem("a second `<<`; give one a list: `<<: [*a, *b]`"));
+        }
+        self.has_merged = true;
+        for tree in sources {
+            let Kind::Map(new) = &*tree.kind else {
+                return Err(tree.problem("`<<` needs a mapping or a list of mappings"));
+            };
+            for item in new {
+                match self.places.get(&item.key).and_then(|place| self.list.get(*place)) {
+                    Some(old) if !old.merged => {
+                        let message =
+                            format!("`<<` after the key {:?} that it has too; put it first", item.key);
+                        return Err(source.problem(message));
+                    }
+                    Some(_) => {}
+                    None => self.push(Item { merged: true, ..item.clone() }),
                 }
-                Some(_) => {}
-                None => items.push(Item { merged: true, ..item.clone() }),
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn push(&mut self, item: Item) {
+        self.places.insert(item.key.clone(), self.list.len());
+        self.list.push(item);
+    }
 }
 
 /// Text, or a whole number in the only way to write it, whose text is the same key.
