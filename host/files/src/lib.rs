@@ -18,7 +18,7 @@ use std::{io, path::PathBuf};
 
 pub use checksum::ChecksumType;
 pub use metadata::{Checksum, FileType, Links, Metadata, Options, Permissions};
-pub use tree::{is_environment, Content, Settings, Tree};
+pub use tree::{Content, Settings, Tree, is_environment};
 pub use walk::Walk;
 
 /// Why there is no answer. Nothing in it is secret, but the last names folders of the server.

@@ -61,8 +61,10 @@ impl Tree {
     /// Environments that have a folder, sorted. Empty where the folder of folders can't be read.
     pub fn environments(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.settings.environments).into_iter().flatten().flatten();
-        let mut names: Vec<String> =
-            entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| self.has_environment(n)).collect();
+        let mut names: Vec<String> = entries
+            .filter_map(|e| e.file_name().into_string().ok())
+            .filter(|n| self.has_environment(n))
+            .collect();
         names.sort();
         names
     }
