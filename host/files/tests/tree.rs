@@ -213,6 +213,21 @@ fn a_module_of_the_environment_hides_the_one_that_all_have() {
 }
 
 #[test]
+fn an_environment_is_a_folder_with_the_name_of_one() {
+    let world = World::new(&[
+        "environments/dev/modules/",
+        "environments/a-b/",
+        "environments/file",
+        "environments/Test_1/",
+    ]);
+    assert_eq!(world.tree.environments(), ["Test_1", "dev"]);
+    for name in ["", ".", "..", "a-b", "file", "nope", "dev/modules"] {
+        assert!(!world.tree.has_environment(name), "{name:?}");
+    }
+    assert!(World::new(&[]).tree.environments().is_empty());
+}
+
+#[test]
 fn a_path_never_leaves_its_mount() {
     let world = World::new(&["modules/demo/files/a/f", "modules/demo/secret", "secret"]);
     let bad = [
