@@ -66,7 +66,7 @@ fn tabs_in_the_indentation_are_refused() {
     refused("classes:\n  a:\n  \tb: 1\n", 3, 4, "tab");
     refused("a: [\n\t1]\n", 2, 2, "tab");
     refused("a: 'x\n\ty'\n", 2, 1, "tab");
-    reads("a:\tb\nc: |\n  x\n  \ty\n\nd: 1\t# comment\n", json!({"a": "b", "c": "x\n\ty\n", "d": 1}));
+    reads("a: \tb\nc: |\n  x\n  \ty\n\nd: 1\t# comment\n", json!({"a": "b", "c": "x\n\ty\n", "d": 1}));
 }
 
 // faults row 36
