@@ -14,9 +14,8 @@
 //! infinities, and numbers beyond 64 bits. Keys are text; `8200:` is the key "8200", while `yes:`,
 //! `null:` or `1.5:` need quotes.
 //!
-//! Aliases and merge keys (`<<`) work. Tags (all but `!!str`), duplicate keys, tabs in the indentation or right
-//! after a colon,
-//! control characters, several documents and anything over the [caps](yaml) are refused.
+//! Aliases and merge keys (`<<`) work. Tags (all but `!!str`), duplicate keys, tabs in the indentation or
+//! right after a colon, control characters, several documents and anything over the [caps](yaml) are refused.
 
 mod node;
 pub mod yaml;
