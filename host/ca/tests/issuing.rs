@@ -117,7 +117,7 @@ async fn with_proof_the_old_certificate_is_revoked_with_the_new_one() {
     assert!(authority.is_revoked(&old.serial) && !authority.is_revoked(&new.serial));
     lists.changed().await.unwrap();
     let listed = pki::crl::Crl::parse_pem(authority.crl().pem.as_bytes()).unwrap();
-    assert_eq!(listed.entries.iter().map(|e| e.serial.clone()).collect::<Vec<_>>(), [old.serial.clone()]);
+    assert_eq!((listed.entries.len(), &listed.entries[0].serial), (1, &old.serial));
 
     for unfit in [old.serial, pki::Serial::random().unwrap()] {
         let error = authority.issue(&request("a"), renewal(unfit), world.now).await.unwrap_err();
