@@ -220,6 +220,9 @@ fn engine(settings: &Settings) -> wasmtime::Result<Engine> {
         // One thread compiles; the others serve agents meanwhile.
         .parallel_compilation(false)
         .concurrency_support(false)
+        // The same answer on every machine, for replays.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
         .wasm_backtrace_max_frames(NonZeroUsize::new(16));
     Engine::new(&config)
 }

@@ -308,7 +308,7 @@ pub struct Kinds {
 /// Something that a plugin wants to be granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capability {
-    /// `object-store`, `stored-config` or `http`.
+    /// `object-store` or `stored-config`; what else there may be, this host cannot grant.
     pub name: String,
     /// Why, for the operator.
     pub reason: String,
