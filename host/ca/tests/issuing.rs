@@ -303,9 +303,11 @@ async fn no_node_gets_a_name_of_the_server() {
         request_for("a", &["puppet"]),
         request_for("a", &["b", "puppet.example"]),
     ] {
+        assert!(matches!(authority.check_request(&asked), Err(Error::ServerName { .. })));
         let error = authority.issue(&asked, first(), world.now).await.unwrap_err();
         assert!(matches!(error, Error::ServerName { .. }), "{error}");
     }
+    assert!(authority.check_request(&request("a")).is_ok());
     let certificate = authority.issue(&request("a"), first(), world.now).await.unwrap();
     assert_eq!(certificate.alt_names, [AltName::Dns("a".into())]);
     assert!(certificate.extensions.is_empty());

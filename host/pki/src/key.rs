@@ -249,3 +249,75 @@ impl fmt::Debug for SigningKey {
         write!(f, "SigningKey({} {})", self.public.algorithm, self.public.digest())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spki(algorithm: &[&[u8]], key: &[u8]) -> Vec<u8> {
+        let algorithm = der::write(0x30, &algorithm.concat());
+        let key = der::write(3, &[&[0], key].concat());
+        der::write(0x30, &[algorithm, key].concat())
+    }
+
+    const RSA_OID: [u8; 11] = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+    const EC_OID: [u8; 9] = [6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+    const P256_OID: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+    const ED25519_OID: [u8; 5] = [6, 3, 0x2b, 0x65, 0x70];
+    const NULL: [u8; 2] = [5, 0];
+
+    #[test]
+    fn rsa_numbers_are_sound() {
+        fn check(first: u8, last: u8, length: usize, exponent: &[u8], expected: Result<u32, KeyError>) {
+            let mut modulus = vec![0xff; length];
+            modulus[0] = first;
+            modulus[length - 1] = last;
+            let sign: &[u8] = if first & 0x80 == 0 { &[] } else { &[0] };
+            let modulus = der::write(2, &[sign, &modulus].concat());
+            let key = der::write(0x30, &[modulus, der::write(2, exponent)].concat());
+            let read = PublicKey::parse(&spki(&[&RSA_OID, &NULL], &key)).map(|key| key.bits);
+            assert_eq!(read, expected, "{first:x} {last:x} {length} {exponent:?}");
+        }
+        check(0xff, 0xff, 256, &[1, 0, 1], Ok(2048));
+        check(0x80, 0x01, 512, &[3], Ok(4096));
+        check(0xff, 0xff, 1024, &[3], Ok(8192));
+        check(0x7f, 0xff, 256, &[3], Err(KeyError::RsaBits(2047)));
+        check(0x01, 0xff, 1025, &[3], Err(KeyError::RsaBits(8193)));
+        check(0xff, 0xfe, 256, &[3], Err(KeyError::RsaNumbers));
+        check(0xff, 0xff, 256, &[1], Err(KeyError::RsaNumbers));
+        check(0xff, 0xff, 256, &[2], Err(KeyError::RsaNumbers));
+        check(0xff, 0xff, 256, &[0], Err(KeyError::Encoding));
+        check(0xff, 0xff, 256, &[0xff], Err(KeyError::Encoding));
+        check(0xff, 0xff, 256, &[0, 3], Err(KeyError::Encoding));
+    }
+
+    #[test]
+    fn a_key_has_one_encoding() {
+        fn check(what: &str, spki: &[u8], fine: bool) {
+            assert_eq!(PublicKey::parse(spki).is_ok(), fine, "{what}");
+        }
+        let point = [&[4], [7u8; 64].as_slice()].concat();
+        let good = spki(&[&EC_OID, &P256_OID], &point);
+        check("as it should be", &good, true);
+        check("trailing byte", &[good, vec![0]].concat(), false);
+        check("compressed", &spki(&[&EC_OID, &P256_OID], &[&[2], [7u8; 32].as_slice()].concat()), false);
+        check(
+            "a compressed point's tag",
+            &spki(&[&EC_OID, &P256_OID], &[&[3], [7u8; 64].as_slice()].concat()),
+            false,
+        );
+        check("short", &spki(&[&EC_OID, &P256_OID], &point[..64]), false);
+        check("no curve", &spki(&[&EC_OID], &point), false);
+        check("a curve too many", &spki(&[&EC_OID, &P256_OID, &NULL], &point), false);
+        check("ed25519", &spki(&[&ED25519_OID], &[7; 32]), true);
+        check("ed25519 with a NULL", &spki(&[&ED25519_OID, &NULL], &[7; 32]), false);
+        check("ed25519, short", &spki(&[&ED25519_OID], &[7; 31]), false);
+        let rsa = der::write(
+            0x30,
+            &[der::write(2, &[&[0], [0xff; 256].as_slice()].concat()), vec![2, 1, 3]].concat(),
+        );
+        check("rsa", &spki(&[&RSA_OID, &NULL], &rsa), true);
+        check("rsa without its NULL", &spki(&[&RSA_OID], &rsa), false);
+        check("rsa with a third number", &spki(&[&RSA_OID, &NULL], &[rsa, vec![2, 1, 3]].concat()), false);
+    }
+}
