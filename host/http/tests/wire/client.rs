@@ -1,5 +1,6 @@
 //! A client that sends what it is told to, byte for byte.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -49,8 +50,12 @@ impl Reply {
 }
 
 pub fn config(world: &World, holder: Option<&Holder>) -> Arc<ClientConfig> {
+    config_for(&world.authority.pem(), holder)
+}
+
+pub fn config_for(ca_pem: &str, holder: Option<&Holder>) -> Arc<ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(world.authority.pem().as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .unwrap()
@@ -71,7 +76,11 @@ impl Wire {
     }
 
     pub async fn connect_with(world: &World, config: Arc<ClientConfig>) -> std::io::Result<Wire> {
-        let tcp = TcpStream::connect(world.address).await?;
+        Wire::over(world.address, config).await
+    }
+
+    pub async fn over(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Wire> {
+        let tcp = TcpStream::connect(address).await?;
         let name = ServerName::try_from(SERVER).unwrap();
         let tls = TlsConnector::from(config).connect(name, tcp).await?;
         Ok(Wire { tls, unread: Vec::new() })

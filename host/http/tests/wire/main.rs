@@ -16,4 +16,5 @@ mod files;
 mod identity;
 mod life;
 mod others;
+mod whole;
 mod world;
