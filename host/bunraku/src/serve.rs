@@ -112,6 +112,7 @@ async fn authority(config: &Config, store: &Arc<Store>) -> Result<Arc<Authority>
         certificate_ttl: config.ca.certificate_ttl,
         crl_ttl: config.ca.crl_ttl,
         request_rules: setup::request_rules(config),
+        host: pki::Certname::parse(&config.hostname).ok(),
     };
     Authority::open(settings, store.clone(), OffsetDateTime::now_utc())
         .await

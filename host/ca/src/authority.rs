@@ -144,6 +144,12 @@ impl Inner {
     pub(crate) fn is_server_name(&self, name: &AltName) -> bool {
         self.server_names.read().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
+
+    /// Whether it is the name of the server's machine, which that machine's agent may have too.
+    pub(crate) fn is_host(&self, name: &AltName) -> bool {
+        let host = self.settings.host.as_ref();
+        matches!((host, name), (Some(host), AltName::Dns(name)) if name == host.as_str())
+    }
 }
 
 /// Whether the CA may sign at this time.

@@ -44,12 +44,16 @@ pub(crate) struct Wish {
 
 impl Authority {
     /// What can be said against a request before anybody is asked or anything is stored: it is for a
-    /// name of the server's. The error's text is for the agent, with status 400.
+    /// name of the server's. Only a request that came from the server's own machine may be for that
+    /// machine's name. The error's text is for the agent, with status 400.
     ///
     /// # Errors
     /// [`Error::ServerName`].
-    pub fn check_request(&self, request: &CertificateRequest) -> Result<(), Error> {
+    pub fn check_request(&self, request: &CertificateRequest, from_own_host: bool) -> Result<(), Error> {
         let own = AltName::Dns(request.certname.as_str().to_owned());
+        if !from_own_host && self.inner.is_server_name(&own) {
+            return Err(Error::ServerName { name: own.value() });
+        }
         self.inner.refuse_server_names(std::iter::once(&own).chain(&request.alt_names))
     }
 
@@ -67,7 +71,7 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Certificate, Error> {
         let inner = &self.inner;
-        self.check_request(request)?;
+        self.check_request(request, true)?;
         let _turn;
         let replaces = match &grant.occasion {
             Occasion::First => None,
@@ -170,7 +174,7 @@ impl Inner {
 
     /// A node with one of the server's names could play the server (CVE-2011-3872 and its kin).
     fn refuse_server_names<'a>(&self, names: impl IntoIterator<Item = &'a AltName>) -> Result<(), Error> {
-        match names.into_iter().find(|name| self.is_server_name(name)) {
+        match names.into_iter().find(|name| self.is_server_name(name) && !self.is_host(name)) {
             Some(name) => Err(Error::ServerName { name: name.value() }),
             None => Ok(()),
         }

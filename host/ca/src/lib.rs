@@ -42,4 +42,7 @@ pub struct Settings {
     pub crl_ttl: Duration,
     /// What a request may ask for.
     pub request_rules: pki::RequestRules,
+    /// The name of the machine that the server runs on. It is one of the server's names, and yet the
+    /// machine's own agent may have it.
+    pub host: Option<pki::Certname>,
 }

@@ -93,7 +93,7 @@ impl Inner {
         now: OffsetDateTime,
     ) -> Result<ServerIdentity, Error> {
         let mut old = None;
-        for name in &names {
+        for name in names.iter().filter(|name| !self.is_host(name)) {
             let AltName::Dns(name) = name else { continue };
             let Some(row) = self.store.live_certificate(name).await? else { continue };
             let certificate = parsed(&row)?;

@@ -289,6 +289,23 @@ async fn every_serial_ever_issued_can_be_revoked_by_itself_and_by_name() {
     assert_eq!(authority.certificate(&name).await.unwrap(), None);
 }
 
+/// The agent of the server's machine has the name under which agents reach the server.
+#[tokio::test]
+async fn the_machines_own_agent_gets_its_name_from_there_alone() {
+    let world = World::new();
+    let (authority, _) = world.open().await;
+    let server = Certname::parse("bunraku.own.host").unwrap();
+    let names = ["own.host", "puppet"];
+    authority.server_identity(&server, &names, world.now).await.unwrap();
+    let own = request("own.host");
+    assert!(matches!(authority.check_request(&own, false), Err(Error::ServerName { .. })));
+    authority.check_request(&own, true).unwrap();
+    authority.issue(&own, first(), world.now).await.unwrap();
+    authority.server_identity(&server, &["own.host"], world.now).await.unwrap();
+    let other = authority.check_request(&request("puppet"), true);
+    assert!(matches!(other, Err(Error::ServerName { .. })));
+}
+
 /// CVE-2011-3872: agents' certificates had the server's names, and could play the server.
 #[tokio::test]
 async fn no_node_gets_a_name_of_the_server() {
@@ -303,11 +320,11 @@ async fn no_node_gets_a_name_of_the_server() {
         request_for("a", &["puppet"]),
         request_for("a", &["b", "puppet.example"]),
     ] {
-        assert!(matches!(authority.check_request(&asked), Err(Error::ServerName { .. })));
+        assert!(matches!(authority.check_request(&asked, false), Err(Error::ServerName { .. })));
         let error = authority.issue(&asked, first(), world.now).await.unwrap_err();
         assert!(matches!(error, Error::ServerName { .. }), "{error}");
     }
-    assert!(authority.check_request(&request("a")).is_ok());
+    assert!(authority.check_request(&request("a"), false).is_ok());
     let certificate = authority.issue(&request("a"), first(), world.now).await.unwrap();
     assert_eq!(certificate.alt_names, [AltName::Dns("a".into())]);
     assert!(certificate.extensions.is_empty());

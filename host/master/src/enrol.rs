@@ -5,6 +5,7 @@
 //! its row says why.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use ca::{Grant, Occasion};
@@ -84,6 +85,11 @@ impl Master {
                 request.certname
             )));
         }
+        let from_own_host = peer.address.is_some_and(is_own);
+        self.parts
+            .authority
+            .check_request(&request, from_own_host)
+            .map_err(|e| SubmitError::Refused(e.to_string()))?;
         let _turn = self.enrolments.take(&certname).await;
         let occasion = match self.occasion(&request, peer).await? {
             Some(occasion) => occasion,
@@ -226,6 +232,11 @@ impl Master {
             }
         }
     }
+}
+
+/// Whether an address is one of this machine's: only to those can a socket be bound.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn key_of(request: &CertificateRequest) -> RequestKey {

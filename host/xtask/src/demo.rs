@@ -88,7 +88,7 @@ impl Drop for Master {
 
 impl Master {
     fn start(root: &Path, folder: &Path) -> Result<Master> {
-        let program = root.join("target/debug/bunraku");
+        let program = shell::target(root).join("debug/bunraku");
         let (config, log) = (folder.join("bunraku.toml"), folder.join("master.log"));
         fs::write(
             &config,

@@ -19,12 +19,13 @@ pub const AGENT: &[Need] = &[("puppet", "puppet-agent")];
 pub const TESTS: &[Need] = &[
     ("puppet", "puppet-agent"),
     ("openssl", "openssl"),
-    ("curl", "curl"),
     ("gpg", "gnupg"),
     ("apt-ftparchive", "apt-utils"),
     ("dpkg-deb", "dpkg"),
+    ("dpkg-scanpackages", "dpkg-dev"),
+    ("mount", "mount"),
+    ("ps", "procps"),
     ("unshare", "util-linux"),
-    ("ip", "iproute2"),
 ];
 
 /// Makes sure that every program is there.

@@ -21,6 +21,8 @@ use reader::{Document, Problem, Section};
 pub struct Config {
     /// Where keys, certificates, the database and caches live.
     pub state_dir: PathBuf,
+    /// This machine's name. Not a setting.
+    pub hostname: String,
     /// Environments that exist besides `production` and those with a folder.
     pub environments: Vec<String>,
     /// The agents' listener.
@@ -208,6 +210,7 @@ fn read(top: Section<'_, '_>, defaults: &Defaults) -> Config {
         sandbox: sandbox(top.section("sandbox")),
         log: log(top.section("log")),
         plugins: plugins(&top, &state_dir),
+        hostname: defaults.hostname.clone(),
         state_dir,
     };
     top.finish();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration as Life;
 
 use bunraku_ca::{Authority, Error, Grant, KeyKind, Occasion, Settings};
-use pki::{CertificateRequest, RequestRules};
+use pki::{CertificateRequest, Certname, RequestRules};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use store::Store;
 use tempfile::TempDir;
@@ -35,6 +35,7 @@ impl World {
                 allow_subject_alt_names: true,
                 allow_authorization_extensions: false,
             },
+            host: Some(Certname::parse("own.host").unwrap()),
         };
         // The real time, for openssl has no other; whole seconds, as certificates have.
         World { dir, settings, now: OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() }
