@@ -79,6 +79,7 @@ impl Master {
         self.parts.store.save_compilation(certname.as_str(), made, at).await?;
         let resources = compiled.catalog.resources.len();
         tracing::info!(
+            resources,
             "Compiled catalog for {certname} in environment {environment} in {:.3} seconds",
             began.elapsed().as_secs_f64()
         );
@@ -118,8 +119,7 @@ impl Master {
         let mut compiler =
             Compiler::new(target, found.classes.clone(), set.classes().clone()).map_err(refused)?;
         let node = trusted(certname, peer);
-        loop {
-            let Step::Ask(ask) = compiler.next() else { break };
+        while let Step::Ask(ask) = compiler.next() {
             let ask = ask.clone();
             let Some(plugin) = set.plugin(&ask.plugin) else {
                 return Err(Failed::internal(format!("plugin `{}` is not in its own set", ask.plugin)));

@@ -101,6 +101,8 @@ impl Decider {
             };
             let (call, reach) = self.call(&asking, plugin);
             let answer = match plugin.plugin.decide(call, &csr).await {
+                // Not an opinion that holds until the object changes, but one to ask for again.
+                Ok(sandbox::Verdict::Pending(reason)) if reach.is_late() => Answer::Failure(reason),
                 Ok(verdict) => convert::answer(verdict),
                 Err(CallError::Failure(failure)) => Answer::Failure(format!("plugin `{name}`: {failure}")),
                 Err(fault) => Answer::Fault(format!("plugin `{name}`: no-decision({fault})")),
@@ -125,9 +127,11 @@ impl Decider {
         let mut late = false;
         while let Step::Ask(name) = chain.next() {
             let Some(plugin) = set.plugin(&name) else { return Err(Unclassified::NoMatch) };
-            let (call, _) = self.call(&asking, plugin);
+            let (call, reach) = self.call(&asking, plugin);
             let said = plugin.plugin.classify(call, node).await;
             late |= matches!(said, Err(CallError::Timeout(_) | CallError::Busy(_)));
+            // Out of time is out of time, whatever the plugin made of it.
+            late |= said.is_err() && reach.is_late();
             chain.answer(opinion(&name, said));
         }
         outcome(chain.into_outcome(), late)
@@ -166,10 +170,10 @@ fn outcome(
         Classified::Classified { value, .. } => Ok(value),
         Classified::NoMatch => Err(Unclassified::NoMatch),
         Classified::Rejected { reason, .. } => Err(Unclassified::Rejected(reason)),
+        Classified::Failed { reason, .. } if late => Err(Unclassified::TimedOut(reason)),
         Classified::Failed { kind, reason, .. } => Err(match kind {
             FailureKind::InvalidInput => Unclassified::Unreadable(reason),
             FailureKind::Unavailable => Unclassified::Unavailable(reason),
-            FailureKind::Fault if late => Unclassified::TimedOut(reason),
             FailureKind::Internal | FailureKind::Fault => Unclassified::Broken(reason),
         }),
     }

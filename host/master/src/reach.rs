@@ -1,6 +1,7 @@
 //! What a plugin reaches while it decides: its grants and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use registry::Registry;
@@ -31,6 +32,7 @@ pub struct Reach {
     store: Option<Arc<Store>>,
     facts: Arc<Value>,
     seen: Mutex<Seen>,
+    late: AtomicBool,
 }
 
 impl Reach {
@@ -50,12 +52,29 @@ impl Reach {
             store,
             facts,
             seen: Mutex::default(),
+            late: AtomicBool::new(false),
         })
     }
 
     /// What was read so far.
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the registry did not answer in time: the plugin can't tell that from other failures.
+    pub fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// Reads an object and notes what came of it.
+    async fn object(&self, key: &str) -> Result<Arc<registry::Object>, HostError> {
+        // Late until it is there: the sandbox drops this future when the call's host time is used up.
+        let was_late = self.late.swap(true, Ordering::Relaxed);
+        let found = self.registry.get(key).await;
+        let late = matches!(found, Err(registry::Error::Unavailable { timed_out: true, .. }));
+        self.late.store(was_late || late, Ordering::Relaxed);
+        self.note(key, &found);
+        found.map_err(refused)
     }
 
     fn saw(&self, key: &str, version: Option<String>) {
@@ -135,9 +154,7 @@ impl Host for Reach {
     fn head<'a>(&'a self, store: &'a str, key: &'a str) -> BoxFuture<'a, Result<ObjectInfo, HostError>> {
         Box::pin(async move {
             self.may_read(store)?;
-            let found = self.registry.get(key).await;
-            self.note(key, &found);
-            found.map(|object| info(&object)).map_err(refused)
+            self.object(key).await.map(|object| info(&object))
         })
     }
 
@@ -149,9 +166,7 @@ impl Host for Reach {
     ) -> BoxFuture<'a, Result<Object, HostError>> {
         Box::pin(async move {
             self.may_read(store)?;
-            let found = self.registry.get(key).await;
-            self.note(key, &found);
-            let object = found.map_err(refused)?;
+            let object = self.object(key).await?;
             let body = match range {
                 None => object.body.clone(),
                 Some(range) => slice(&object.body, range)?.to_vec(),

@@ -32,7 +32,8 @@ enum Task {
     Build,
     /// Run the main job on embedded defaults: four real agents, from certificate request to catalog.
     ///
-    /// Agents run with --noop and folders of their own below target/demo: nothing on this machine changes.
+    /// As root, agents apply their catalogs for real on throw-away machines (namespaces over this system);
+    /// otherwise they run with --noop and folders of their own. Nothing on this machine changes.
     Demo {
         /// Leave the master running until Ctrl-C.
         #[arg(long)]

@@ -12,7 +12,7 @@ use crate::shell;
 pub type Need = (&'static str, &'static str);
 
 /// An unmodified agent.
-pub const AGENT: &[Need] = &[("puppet", "puppet-agent")];
+const AGENT: &[Need] = &[("puppet", "puppet-agent")];
 
 /// What the end-to-end tests use: agents, packages made and installed in
 /// throw-away roots, and outside tools that check our work.
@@ -27,6 +27,11 @@ pub const TESTS: &[Need] = &[
     ("ps", "procps"),
     ("unshare", "util-linux"),
 ];
+
+/// What the demo uses: throw-away machines where this system can have them, else an agent alone.
+pub fn demo() -> &'static [Need] {
+    if is_root() && shell::has("apt-get") { TESTS } else { AGENT }
+}
 
 /// Makes sure that every program is there.
 pub fn ensure(needs: &[Need]) -> Result<()> {

@@ -32,20 +32,11 @@ pub fn run(root: &Path) -> Result<()> {
     step("lints");
     let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     shell::run(Command::new("cargo").args(lints).current_dir(root))?;
-    step("the program");
-    let program = [
-        "build",
-        "--quiet",
-        "--locked",
-        "--package",
-        "bunraku",
-        "--package",
-        "bunraku-registry",
-        "--examples",
-        "--bins",
-    ];
+    step("the program and the tests");
+    // All of it in one go, with the features that the tests have: nothing is built twice.
+    let program = ["build", "--quiet", "--locked", "--workspace", "--all-targets"];
     shell::run(Command::new("cargo").args(program).current_dir(root))?;
-    step("tests");
+    step("running the tests");
     let count = tests(root)?;
     println!(
         "\ntests: {} passed, {} failed, {} ignored in {:.0?}",
@@ -92,7 +83,7 @@ fn number(text: &str, word: &str) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+mod reading {
     use super::number;
 
     #[test]
