@@ -26,6 +26,8 @@ pub enum Error {
         url: String,
         /// How many requests were begun.
         attempts: u32,
+        /// Whether the last one got no answer in its time, as opposed to a bad one.
+        timed_out: bool,
         /// Why the last one failed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },

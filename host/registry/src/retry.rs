@@ -64,11 +64,11 @@ impl Retry {
             let left = end.saturating_duration_since(Instant::now());
             let share = left / self.attempts.saturating_sub(begun).max(1);
             begun += 1;
-            let cause = match timeout(share, attempt()).await {
+            let (cause, timed_out) = match timeout(share, attempt()).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(Failure::Final(error))) => return Err(error),
-                Ok(Err(Failure::Again(cause))) => cause,
-                Err(_) => Cause(format!("no answer within {share:?}")),
+                Ok(Err(Failure::Again(cause))) => (cause, false),
+                Err(_) => (Cause(format!("no answer within {share:?}")), true),
             };
             let left = end.saturating_duration_since(Instant::now());
             let pause = pause(begun);
@@ -76,6 +76,7 @@ impl Retry {
                 return Err(Error::Unavailable {
                     url: url.to_owned(),
                     attempts: begun,
+                    timed_out,
                     source: Box::new(cause),
                 });
             }

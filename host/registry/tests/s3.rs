@@ -265,7 +265,8 @@ async fn lasting_trouble_is_unavailable_within_the_deadline() {
             "{:?}",
             start.elapsed()
         );
-        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        let Error::Unavailable { timed_out, .. } = error else { panic!("{error}") };
+        assert!(timed_out || !cause.contains("no answer"), "{error}");
         let text = error.to_string();
         assert!(text.contains(cause), "{text}");
         assert!(!text.contains('\n'), "{text}");
@@ -282,7 +283,7 @@ async fn a_server_that_is_down_is_unavailable() {
     drop(free);
     place.settings.endpoint = Some(format!("http://{address}"));
     let error = place.registry().await.get("host1").await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { attempts: 4, .. }), "{error}");
+    assert!(matches!(error, Error::Unavailable { attempts: 4, timed_out: false, .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
