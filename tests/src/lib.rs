@@ -13,6 +13,7 @@ pub mod hadoop;
 pub mod machine;
 pub mod master;
 pub mod packages;
+pub mod plugins;
 pub mod reference;
 pub mod request;
 pub mod s3;

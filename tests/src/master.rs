@@ -34,6 +34,7 @@ pub struct Master {
     child: Option<Child>,
     address: SocketAddr,
     folder: TempDir,
+    config: String,
     environment: Vec<(String, String)>,
     log: Arc<Log>,
     readers: Vec<JoinHandle<()>>,
@@ -66,26 +67,73 @@ impl Master {
         let folder = TempDir::with_prefix("bunraku-master-")?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let config = format!(
-            "state_dir = {state:?}\n[server]\nlisten = [\"{address}\"]\ncertname = \"master.cluster.test\"\n{}",
-            settings.config,
+            "state_dir = {state:?}\n[server]\nlisten = [\"{address}\"]\ncertname = \"master.cluster.test\"\n",
             state = folder.path().join("state"),
         );
-        std::fs::write(folder.path().join("bunraku.toml"), config)?;
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = settings.environment.iter().map(own).collect();
-        let mut master =
-            Master { child: None, address, folder, environment, log: Arc::default(), readers: vec![] };
+        let (log, readers) = (Arc::default(), vec![]);
+        let mut master = Master { child: None, address, folder, config, environment, log, readers };
+        master.configure(settings.config)?;
         master.launch()?;
         Ok(master)
     }
 
-    /// Stops the master and starts it again on the same state and the same address.
+    /// Writes the configuration anew, with other tables; a running master does not know of it yet.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, tables: &str) -> Result<()> {
+        // Tests wait for what the master finds in its registry.
+        let quick = if tables.contains("[registry]") { "" } else { "[registry]\npoll = \"500ms\"\n" };
+        std::fs::write(self.config_file(), format!("{}{tables}\n{quick}", self.config))?;
+        Ok(())
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("bunraku.toml")
+    }
+
+    /// Sends SIGHUP and waits for a new line of the log that holds all of these words.
+    ///
+    /// # Errors
+    /// As [`Master::wait_for`].
+    pub fn reload(&self, words: &[&str]) -> Result<String> {
+        let from = self.log.len();
+        self.signal("HUP")?;
+        self.log.wait_for(from, words, START_LIMIT)
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.as_ref().map(Child::id).context("the master does not run")
+    }
+
+    /// Kills the master as a crash would, and starts it again on the same state and the same address.
     ///
     /// # Errors
     /// As [`Master::start_with`].
-    pub fn restart(&mut self) -> Result<()> {
-        self.stop()?;
+    pub fn crash_and_restart(&mut self) -> Result<()> {
+        self.signal("KILL")?;
+        if let Some(mut child) = self.child.take() {
+            child.wait()?;
+        }
+        self.finish_log();
         self.launch()
+    }
+
+    /// Stops the master and starts it again on the same state and the same address; says how it ended.
+    ///
+    /// # Errors
+    /// As [`Master::start_with`].
+    pub fn restart(&mut self) -> Result<ExitStatus> {
+        let ended = self.stop()?;
+        self.launch()?;
+        Ok(ended)
     }
 
     /// Ends the master with SIGTERM and returns how it ended.
@@ -93,8 +141,8 @@ impl Master {
     /// # Errors
     /// When it does not end in 40 seconds; it is killed then.
     pub fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal("TERM")?;
         let Some(mut child) = self.child.take() else { bail!("the master does not run") };
-        tools::run(Command::new("kill").args(["-TERM", &child.id().to_string()]))?;
         let since = Instant::now();
         while since.elapsed() < STOP_LIMIT {
             if let Some(status) = child.try_wait()? {
@@ -144,6 +192,14 @@ impl Master {
         self.program(arguments)?.stdin(Stdio::null()).output().context("cannot start bunraku")
     }
 
+    /// As [`Master::command`], with something on standard input.
+    ///
+    /// # Errors
+    /// As [`Master::command`].
+    pub fn command_with_input(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        tools::output_with_input(&mut self.program(arguments)?, input)
+    }
+
     /// Registers a node with its definition.
     ///
     /// # Errors
@@ -172,12 +228,11 @@ impl Master {
     /// # Errors
     /// When there is none within the time; with the log.
     pub fn wait_for(&self, words: &[&str], limit: Duration) -> Result<String> {
-        let found =
-            |lines: &[String]| lines.iter().find(|line| words.iter().all(|w| line.contains(w))).cloned();
-        let lines = self.log.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.log.grown.wait_timeout_while(lines, limit, |lines| found(lines).is_none());
-        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        found(&lines).with_context(|| format!("no line with {words:?} in {limit:?}:\n{}", lines.join("\n")))
+        self.log.wait_for(0, words, limit)
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        tools::run(Command::new("kill").args(["-s", name, &self.pid()?.to_string()])).map(drop)
     }
 
     fn launch(&mut self) -> Result<()> {
@@ -225,7 +280,7 @@ impl Master {
 
     fn program(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program()?);
-        command.arg("--config").arg(self.folder.path().join("bunraku.toml")).args(arguments);
+        command.arg("--config").arg(self.config_file()).args(arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
@@ -247,6 +302,19 @@ impl Log {
             self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             self.grown.notify_all();
         }
+    }
+
+    fn len(&self) -> usize {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn wait_for(&self, from: usize, words: &[&str], limit: Duration) -> Result<String> {
+        let fits = |line: &&String| words.iter().all(|word| line.contains(word));
+        let found = |lines: &[String]| lines.iter().skip(from).find(fits).cloned();
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.grown.wait_timeout_while(lines, limit, |lines| found(lines).is_none());
+        let (lines, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        found(&lines).with_context(|| format!("no line with {words:?} in {limit:?}:\n{}", lines.join("\n")))
     }
 }
 

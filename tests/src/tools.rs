@@ -1,7 +1,8 @@
 //! The outside commands that the tests run, and what to install for them.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -51,6 +52,15 @@ pub fn run(command: &mut Command) -> Result<Output> {
         bail!("{command:?}: {}\n{}", output.status, text(&output));
     }
     Ok(output)
+}
+
+/// Runs a command that reads a text; its exit code is the caller's business.
+pub fn output_with_input(command: &mut Command, input: &str) -> Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    // One that does not want all of it closes the pipe.
+    let _ = child.stdin.take().context("no standard input")?.write_all(input.as_bytes());
+    Ok(child.wait_with_output()?)
 }
 
 /// What a command printed, standard output first.

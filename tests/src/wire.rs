@@ -104,9 +104,16 @@ impl Client {
     /// # Errors
     /// As [`Client::send`].
     pub fn catalog(&self, certname: &str, facts: &Value) -> Result<Answer> {
-        let facts = json!({"name": certname, "values": facts}).to_string();
+        self.catalog_of_text(certname, &json!({"name": certname, "values": facts}).to_string())
+    }
+
+    /// As [`Client::catalog`], with any text for the JSON of the facts.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn catalog_of_text(&self, certname: &str, facts: &str) -> Result<Answer> {
         // The value is encoded once for itself and once for the form.
-        let facts = encode(&encode(&facts));
+        let facts = encode(&encode(facts));
         let form = format!("environment=production&facts_format=application%2Fjson&facts={facts}");
         let headers = [
             (CONTENT_TYPE.as_str(), "application/x-www-form-urlencoded"),

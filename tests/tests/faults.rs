@@ -172,8 +172,12 @@ fn facts_that_are_too_large_or_too_deep_are_refused() -> Result<()> {
     master.register(name, DEFINITION)?;
     let identity = request::enrol(&master.stranger()?, name)?;
     let client = Client::new(master.address(), &master.ca()?, Some(&identity))?;
-    let deep = (0..10_000).fold(json!(1), |inner, _| json!([inner]));
-    let answer = client.catalog(name, &json!({"deep": deep}))?;
+    let deep = format!(
+        "{{\"name\": {name:?}, \"values\": {{\"deep\": {}{}}}}}",
+        "[".repeat(10_000),
+        "]".repeat(10_000)
+    );
+    let answer = client.catalog_of_text(name, &deep)?;
     assert!([400, 413].contains(&answer.status), "deep facts: {}", answer.status);
     // A server that has heard enough may answer or hang up.
     let huge = client.catalog(name, &json!({"huge": "x".repeat(50 << 20)}));
