@@ -70,7 +70,14 @@ impl Decider {
             settings: plugin.settings.clone(),
             annotations: stores.map(|s| (format!("object-store.{s}"), self.registry.describe())).collect(),
         };
-        let reach = Reach::new(plugin, &asking.id, &self.registry, self.store.clone(), asking.facts.clone());
+        let reach = Reach::new(
+            &plugin.name,
+            &plugin.grants,
+            &asking.id,
+            &self.registry,
+            self.store.clone(),
+            asking.facts.clone(),
+        );
         (Call { context, host: reach.clone() }, reach)
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use registry::Registry;
-use rollout::{Grants, LivePlugin};
+use rollout::Grants;
 use sandbox::{
     BoxFuture, ByteRange, ExportedResource, Host, HostError, Level, Listing, NodeFacts, NodePage, Object,
     ObjectInfo, ResourcePage, ResourceQuery,
@@ -38,16 +38,17 @@ pub struct Reach {
 impl Reach {
     /// Gives `plugin` what it was granted, and the facts of the node in question.
     pub fn new(
-        plugin: &LivePlugin,
+        plugin: &str,
+        grants: &Grants,
         decision: &str,
         registry: &Arc<Registry>,
         store: Option<Arc<Store>>,
         facts: Arc<Value>,
     ) -> Arc<Self> {
         Arc::new(Reach {
-            plugin: plugin.name.clone(),
+            plugin: plugin.to_owned(),
             decision: decision.to_owned(),
-            grants: plugin.grants.clone(),
+            grants: grants.clone(),
             registry: registry.clone(),
             store,
             facts,
@@ -287,6 +288,47 @@ fn parse_cursor(text: &str) -> Result<ExportCursor, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A registry with the node `n1`, and what a plugin with these grants reaches of it.
+    async fn reach(grants: Grants) -> (tempfile::TempDir, Arc<Reach>) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("dir:{}", folder.path().join("registry").display()).parse().unwrap();
+        let registry = Arc::new(Registry::open(&registry::Settings::new(url)).await.unwrap());
+        registry.put("n1", b"classes: []\n", true).await.unwrap();
+        let store = Some(Arc::new(Store::open(&folder.path().join("db")).await.unwrap()));
+        let reach = Reach::new("p", &grants, "d", &registry, store, Arc::new(Value::Null));
+        (folder, reach)
+    }
+
+    fn all_types() -> ResourceQuery {
+        ResourceQuery { resource_type: "Any".into(), title: None, tags: vec![], environment: None }
+    }
+
+    #[tokio::test]
+    async fn a_plugin_without_grants_reaches_nothing() {
+        let (_folder, reach) = reach(Grants::default()).await;
+        let denied = |error: HostError| assert!(matches!(error, HostError::Denied(_)), "{error}");
+        denied(reach.get("registry", "n1", None).await.unwrap_err());
+        denied(reach.head("registry", "n1").await.unwrap_err());
+        denied(reach.list("registry", "", None).await.unwrap_err());
+        denied(reach.exported_resources(&all_types(), None).await.unwrap_err());
+        denied(reach.nodes(&[], &[], None).await.unwrap_err());
+        assert_eq!(reach.seen(), Seen::new());
+    }
+
+    #[tokio::test]
+    async fn a_grant_opens_what_it_names_and_nothing_else() {
+        let grants = Grants { object_store: ["registry".to_owned()].into(), stored_config: false };
+        let (_folder, reach) = reach(grants).await;
+        assert_eq!(reach.get("registry", "n1", None).await.unwrap().body, b"classes: []\n");
+        assert!(matches!(reach.get("registry", "n2", None).await, Err(HostError::NotFound)));
+        assert!(matches!(reach.get("registry", "../db", None).await, Err(HostError::Invalid(_))));
+        assert!(matches!(reach.get("other", "n1", None).await, Err(HostError::Denied(_))));
+        assert!(matches!(reach.nodes(&[], &[], None).await, Err(HostError::Denied(_))));
+        let seen = reach.seen();
+        assert_eq!(seen.keys().collect::<Vec<_>>(), ["n1", "n2"]);
+        assert!(seen["n1"].is_some() && seen["n2"].is_none());
+    }
 
     #[test]
     fn a_cursor_comes_back_as_it_went() {
