@@ -1,5 +1,6 @@
 //! What a developer runs: `cargo xtask SUBCOMMAND`. Nothing here is part of the product.
 
+mod bench;
 mod demo;
 mod house;
 mod needs;
@@ -41,6 +42,12 @@ enum Task {
     },
     /// Run every check and every test.
     Test,
+    /// Measure, each figure beside a baseline of the same run.
+    Bench {
+        /// What to measure.
+        #[arg(value_enum)]
+        what: bench::What,
+    },
     /// Check that imports and files are where host/README.md says.
     House,
 }
@@ -53,6 +60,7 @@ fn main() -> Result<()> {
         Task::Build => build(root),
         Task::Demo { keep } => demo::run(root, keep),
         Task::Test => tests::run(root),
+        Task::Bench { what } => bench::run(root, what),
         Task::House => house::check(root),
     }
 }

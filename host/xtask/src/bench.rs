@@ -1,0 +1,41 @@
+//! `cargo xtask bench`: figures as ratios against a baseline of the same run, in release.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{plugins, shell};
+
+/// What can be measured.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum What {
+    /// One approver call in a fresh instance, beside the bare Wasmtime.
+    Calls,
+    /// The compilation of a worker's catalog, without its plugins.
+    Catalog,
+}
+
+/// Builds and runs one benchmark.
+pub fn run(root: &Path, what: What) -> Result<()> {
+    plugins::build(root)?;
+    let mut bench = Command::new("cargo");
+    bench.current_dir(root);
+    match what {
+        What::Calls => bench
+            .args([
+                "run",
+                "--release",
+                "--locked",
+                "--package",
+                "bunraku-sandbox",
+                "--example",
+                "calls",
+                "--",
+            ])
+            .arg(root.join("target/plugins/s3-registry.wasm")),
+        What::Catalog => bench.args(["bench", "--quiet", "--locked", "--package", "bunraku-catalog"]),
+    };
+    shell::run(&mut bench)
+}
