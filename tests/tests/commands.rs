@@ -109,7 +109,7 @@ fn what_node_classify_prints_is_the_definition_as_ruby_reads_it() -> Result<()> 
 
 // faults row 35
 #[test]
-fn node_classify_is_3_when_the_registry_is_silent_and_1_when_it_is_gone() -> Result<()> {
+fn a_registry_that_is_silent_or_gone_decides_nothing_and_exit_codes_say_so() -> Result<()> {
     // It takes connections and never says a word.
     let silent = TcpListener::bind("127.0.0.1:0")?;
     let address = silent.local_addr()?;
@@ -121,20 +121,23 @@ fn node_classify_is_3_when_the_registry_is_silent_and_1_when_it_is_gone() -> Res
     };
     let short = config("500ms", "20s");
     let master = Master::start_with(&Settings { config: &short, environment: Server::CREDENTIALS })?;
-    let classify = || -> Result<(Option<i32>, String)> {
-        let output = master.command(&["node", "classify", "silent.cluster.test"])?;
-        Ok((output.status.code(), tools::text(&output)))
+    let (name, client) = ("silent.cluster.test", master.stranger()?);
+    assert_eq!(Request::named(name)?.submit(&client, name)?.status, 200, "the request must be kept");
+    let exit_codes = |why: &str, wanted: i32| -> Result<()> {
+        let output = master.command(&["node", "classify", name])?;
+        assert_eq!(output.status.code(), Some(wanted), "{why}: {}", tools::text(&output));
+        let output = master.command(&["csr", "check"])?;
+        let said = tools::text(&output);
+        assert_eq!(output.status.code(), Some(1), "{why}: {said}");
+        assert!(said.contains("stays pending") && said.contains("1 could not be decided"), "{why}: {said}");
+        Ok(())
     };
-    let (code, said) = classify()?;
-    assert_eq!(code, Some(3), "the registry's deadline: {said}");
+    exit_codes("the registry's deadline", 3)?;
     master.configure(&config("20s", "500ms"))?;
-    let (code, said) = classify()?;
-    assert_eq!(code, Some(3), "the sandbox's: {said}");
+    exit_codes("the sandbox's", 3)?;
     master.configure(&short)?;
     drop(silent);
-    let (code, said) = classify()?;
-    assert_eq!(code, Some(1), "nobody listens: {said}");
-    Ok(())
+    exit_codes("nobody listens", 1)
 }
 
 // faults row 27

@@ -179,7 +179,8 @@ async fn reload(common: Common, sandbox: Arc<Sandbox>, live: Arc<Live>, mut hang
                 tracing::info!(from = old.id(), to = id, "the plugins were reloaded");
             }
             Err(failure) => {
-                tracing::error!("the plugins stay as they are: {}", failure.message);
+                // One event, one line.
+                tracing::error!("the plugins stay as they are: {}", failure.message.replace("\n  ", " "));
             }
         }
     }
