@@ -1,13 +1,17 @@
-//! What a route answers: an [`Answer`], or a [`Refusal`] that becomes one with the request's id.
+//! What a route answers: a response, or a [`Refusal`] that becomes one with the request's id.
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::StatusCode;
-use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use axum::Extension;
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::response::{IntoResponse, Response};
 use master::Failed;
 use serde::Serialize;
 use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
 
 /// Bodies agents take for text.
 pub const TEXT: &str = "text/plain;charset=utf-8";
@@ -18,73 +22,42 @@ pub const JSON: &str = "application/json;charset=utf-8";
 /// Contents of files.
 pub const OCTETS: &str = "application/octet-stream";
 
+/// Bytes read at once of a file that is sent.
+const FILE_CHUNK: usize = 64 * 1024;
+
 /// What every route returns.
-pub type Outcome = Result<Answer, Refusal>;
+pub type Outcome = Result<Response, Refusal>;
 
-/// An answer, before it is compressed and given the headers that all have.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The media type, if there is a body to have one.
-    pub content_type: Option<&'static str>,
-    /// The body.
-    pub content: Content,
-    /// Headers of this answer alone.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Whether the connection ends with this answer.
-    pub close: bool,
+/// A body that is there.
+pub fn ok(content_type: &'static str, body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static(content_type))], body.into()).into_response()
 }
 
-/// A body.
-#[derive(Debug)]
-pub enum Content {
-    /// In memory.
-    Whole(Bytes),
-    /// Read while it is sent, for files too big for memory.
-    File(File, u64),
+/// A value as JSON, labelled as the client likes it.
+///
+/// # Errors
+/// A 500, should the value have no JSON form.
+pub fn json(content_type: &'static str, value: &impl Serialize) -> Outcome {
+    match serde_json::to_vec(value) {
+        Ok(body) => Ok(ok(content_type, body)),
+        Err(error) => {
+            tracing::error!(%error, "an answer has no JSON form");
+            Err(Refusal::json(StatusCode::INTERNAL_SERVER_ERROR, RUNTIME_ERROR, "Server Error: no JSON form"))
+        }
+    }
 }
 
-impl Answer {
-    /// A body that is there.
-    pub fn ok(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-        Answer {
-            status: StatusCode::OK,
-            content_type: Some(content_type),
-            content: Content::Whole(body.into()),
-            headers: Vec::new(),
-            close: false,
-        }
-    }
+/// A status without a body.
+pub fn empty(status: StatusCode, content_type: &'static str) -> Response {
+    (status, [(CONTENT_TYPE, HeaderValue::from_static(content_type))]).into_response()
+}
 
-    /// A value as JSON.
-    ///
-    /// # Errors
-    /// A 500, should the value have no JSON form.
-    pub fn json(value: &impl Serialize) -> Outcome {
-        match serde_json::to_vec(value) {
-            Ok(body) => Ok(Answer::ok(JSON, body)),
-            Err(error) => {
-                tracing::error!(%error, "an answer has no JSON form");
-                Err(Refusal::json(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    RUNTIME_ERROR,
-                    "Server Error: no JSON form",
-                ))
-            }
-        }
-    }
-
-    /// A status without a body.
-    pub fn empty(status: StatusCode, content_type: Option<&'static str>) -> Answer {
-        Answer {
-            status,
-            content_type,
-            content: Content::Whole(Bytes::new()),
-            headers: Vec::new(),
-            close: false,
-        }
-    }
+/// A file that is read while it is sent, and no more of it than `length`, should it grow meanwhile.
+pub fn file(file: File, length: u64) -> Response {
+    let chunks = ReaderStream::with_capacity(file.take(length), FILE_CHUNK);
+    let headers =
+        [(CONTENT_TYPE, HeaderValue::from_static(OCTETS)), (CONTENT_LENGTH, HeaderValue::from(length))];
+    (headers, Body::from_stream(chunks)).into_response()
 }
 
 /// Puppet's kind of most failures.
@@ -135,23 +108,29 @@ impl Refusal {
     }
 
     /// The refusal as the agent gets it.
-    pub fn into_answer(self, request_id: &str) -> Answer {
+    pub fn into_answer(self, request_id: &str) -> Response {
         let message = format!("{} (request id {request_id})", self.message);
         let (content_type, body) = match self.issue_kind {
             Some(kind) => (JSON, serde_json::json!({"message": message, "issue_kind": kind}).to_string()),
             None => (TEXT, message),
         };
-        let headers = self.retry_after.map(|wait| {
+        let mut response = (self.status, ok(content_type, body)).into_response();
+        let headers = response.headers_mut();
+        if let Some(wait) = self.retry_after {
             // Rounded up: an agent that comes a moment early would be refused once more.
-            (RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1)))
-        });
-        Answer {
-            status: self.status,
-            content_type: Some(content_type),
-            content: Content::Whole(body.into()),
-            headers: headers.into_iter().collect(),
-            close: self.close,
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1)));
         }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Refusal {
+    /// The status, and the refusal itself for [`crate::layers::finish`], which knows the request's id.
+    fn into_response(self) -> Response {
+        (self.status, Extension(self)).into_response()
     }
 }
 
@@ -166,16 +145,18 @@ impl From<Failed> for Refusal {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_refusal_says_the_request_id_in_its_message() {
-        let body = |refusal: Refusal, content_type: &str| {
+    #[tokio::test]
+    async fn a_refusal_says_the_request_id_in_its_message() {
+        let body = async |refusal: Refusal, content_type: &str| {
             let answer = refusal.into_answer("r-1");
-            assert_eq!(answer.content_type, Some(content_type));
-            let Content::Whole(body) = answer.content else { panic!("a file") };
+            assert_eq!(answer.headers()[CONTENT_TYPE], content_type);
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
             String::from_utf8(body.to_vec()).unwrap()
         };
-        assert_eq!(body(Refusal::text(StatusCode::BAD_REQUEST, "no"), TEXT), "no (request id r-1)");
-        let json: serde_json::Value = serde_json::from_str(&body(Refusal::not_found("x"), JSON)).unwrap();
+        let text = body(Refusal::text(StatusCode::BAD_REQUEST, "no"), TEXT).await;
+        assert_eq!(text, "no (request id r-1)");
+        let json: serde_json::Value =
+            serde_json::from_str(&body(Refusal::not_found("x"), JSON).await).unwrap();
         let message = "Not Found: Could not find x (request id r-1)";
         assert_eq!(json, serde_json::json!({"message": message, "issue_kind": "RESOURCE_NOT_FOUND"}));
     }

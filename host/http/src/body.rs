@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::header::{CONTENT_ENCODING, EXPECT};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_ENCODING, EXPECT};
-use hyper::{HeaderMap, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
@@ -57,23 +58,19 @@ impl BodyMemory {
         BodyMemory { free, total }
     }
 
-    /// Reads a whole body.
+    /// Reads a request's whole body.
     ///
     /// # Errors
     /// 415 for a compressed one, 413 over the cap, 408 past the deadline, 400 for a broken one.
-    pub async fn read(
-        &self,
-        headers: &HeaderMap,
-        body: Incoming,
-        rules: BodyRules,
-    ) -> Result<Read<'_>, Refusal> {
-        refuse_encoded(headers, rules)?;
+    pub async fn read(&self, request: Request, rules: BodyRules) -> Result<Read<'_>, Refusal> {
+        let (head, body) = request.into_parts();
+        refuse_encoded(&head.headers, rules)?;
         let deadline = Instant::now() + rules.deadline;
         let hint = body.size_hint();
         let declared = hint.exact().map_or(rules.cap, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         if declared > rules.cap {
             // Who waits to be told to go on has sent nothing yet.
-            if !headers.contains_key(EXPECT) {
+            if !head.headers.contains_key(EXPECT) {
                 discard(body).await;
             }
             return Err(too_large(rules));
@@ -90,7 +87,7 @@ impl BodyMemory {
     }
 }
 
-async fn collect(mut body: Incoming, declared: usize, rules: BodyRules) -> Result<Bytes, Refusal> {
+async fn collect(mut body: Body, declared: usize, rules: BodyRules) -> Result<Bytes, Refusal> {
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -123,7 +120,7 @@ async fn collect(mut body: Incoming, declared: usize, rules: BodyRules) -> Resul
     }
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: Body) {
     let reading = async {
         let mut left = OVERRUN;
         while let Some(Ok(frame)) = body.frame().await {

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::service::service_fn;
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use master::Peer;
 use pki::Certificate;
 use rustls::CertificateError;
@@ -39,6 +43,7 @@ pub struct Connection {
 /// Serves a connection to its end. When `drain` is cancelled, it answers what it has begun and closes.
 pub async fn serve<B: Backend>(
     shared: Arc<Shared<B>>,
+    router: Router,
     tcp: TcpStream,
     from: SocketAddr,
     drain: CancellationToken,
@@ -54,10 +59,11 @@ pub async fn serve<B: Backend>(
     };
     let peer = Peer { address: Some(address), certificate };
     let connection = Arc::new(Connection { address, peer, used: AtomicBool::new(false) });
-    let service = service_fn(|request| {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
         connection.used.store(true, Ordering::Relaxed);
-        let (shared, connection) = (shared.clone(), connection.clone());
-        async move { Ok::<_, std::convert::Infallible>(crate::serve::answer(&shared, &connection, request).await) }
+        request.extensions_mut().insert(connection.clone());
+        router.call(request)
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

@@ -2,19 +2,47 @@
 
 use std::io::Write;
 
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue, VARY};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use hyper::HeaderMap;
-use hyper::header::ACCEPT_ENCODING;
+
+use crate::answer::Refusal;
 
 /// Below this, the answer is sent in one packet either way.
-pub const MIN_BYTES: usize = 1024;
+const MIN_BYTES: u64 = 1024;
 /// Above this, compressing takes long enough to be done away from the threads that serve.
 const AWAY_BYTES: usize = 256 * 1024;
 
+/// The layer that compresses what is in memory; files that are read while they are sent stay as they are.
+pub async fn compress(request: Request, next: Next) -> Response {
+    let head = request.method() == Method::HEAD;
+    let offered = offered(request.headers());
+    let mut response = next.run(request).await;
+    if response.status() != StatusCode::OK || head {
+        return response;
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if !offered || response.body().size_hint().exact().is_none_or(|bytes| bytes < MIN_BYTES) {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(whole) = to_bytes(body, usize::MAX).await else { return Refusal::internal().into_response() };
+    let (body, smaller) = smaller(whole).await;
+    if smaller {
+        head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    Response::from_parts(head, Body::from(body))
+}
+
 /// Whether the client offers `gzip` (RFC 9110 §12.5.3). A mere `*` is not taken for an offer.
-pub fn offered(headers: &HeaderMap) -> bool {
+fn offered(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
     codings.flat_map(|value| value.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
@@ -27,7 +55,7 @@ pub fn offered(headers: &HeaderMap) -> bool {
 }
 
 /// The body compressed, or as it is where that fails or gains nothing.
-pub async fn compress(body: Bytes) -> (Bytes, bool) {
+async fn smaller(body: Bytes) -> (Bytes, bool) {
     let compressed = if body.len() > AWAY_BYTES {
         let body = body.clone();
         tokio::task::spawn_blocking(move || gzip(&body)).await.unwrap_or(None)

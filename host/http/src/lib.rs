@@ -17,22 +17,24 @@
 //! | `/puppet/v3/file_bucket_file/…` | backups | `routes/filebucket.rs` |
 //! | `/status/v1/simple`, `/status/v1/services` | health | `routes/status.rs` |
 //!
-//! A request passes `server.rs` (accept), `connection.rs` (handshake, deadlines), `serve.rs` (one
-//! request from head to log line), `target.rs` (decode the path, once), `route.rs` (which route, and
-//! who may), then its route, which reads a body through `body.rs` and returns what `answer.rs` has.
+//! A request passes `server.rs` (accept), `connection.rs` (handshake, deadlines), the axum router
+//! that is made once, and in it: `layers.rs` (request id, log, the certificate), `target.rs` (decode
+//! the path, once), `route.rs` (which route, and who may), then its route. That takes what it needs
+//! by the extractors of `extract.rs`, reads a body through `body.rs` and returns what `answer.rs`
+//! has, which `gzip.rs` may compress.
 
 mod access_log;
 mod answer;
 mod backend;
 mod body;
 mod connection;
-mod exchange;
+mod extract;
 mod gzip;
+mod layers;
 mod pairs;
 mod quota;
 mod route;
 mod routes;
-mod serve;
 mod server;
 mod target;
 mod tls;

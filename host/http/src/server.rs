@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::access_log::{AccessLog, AccessLogTo};
 use crate::backend::Backend;
 use crate::body::BodyMemory;
 use crate::connection;
+use crate::layers;
 use crate::quota::{Quota, QuotaSettings};
 use crate::tls::{LiveTls, TlsError, TlsMaterial};
 
@@ -158,6 +160,7 @@ pub(crate) struct FirstTime(Mutex<HashSet<IpAddr>>);
 pub struct Server<B> {
     listeners: Vec<TcpListener>,
     shared: Arc<Shared<B>>,
+    router: Router,
     material: TlsMaterial,
 }
 
@@ -199,7 +202,8 @@ impl<B: Backend> Server<B> {
             proxied: FirstTime::default(),
             settings,
         });
-        Ok(Server { listeners, shared, material })
+        let router = layers::router(shared.clone());
+        Ok(Server { listeners, shared, router, material })
     }
 
     /// The addresses that are listened on, with the ports that the system chose for 0.
@@ -215,7 +219,7 @@ impl<B: Backend> Server<B> {
     /// Serves until `shutdown`. Then accepts no more, closes idle connections, answers what was begun
     /// and, after `drain`, cuts what is left.
     pub async fn run(self, shutdown: impl Future<Output = ()>, drain: Duration) -> Drained {
-        let Server { listeners, shared, material } = self;
+        let Server { listeners, shared, router, material } = self;
         let (stop, cut, connections) =
             (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let following = {
@@ -227,7 +231,8 @@ impl<B: Backend> Server<B> {
             .into_iter()
             .map(|listener| {
                 let ends = Ends { stop: stop.clone(), cut: cut.clone() };
-                tokio::spawn(accept(listener, shared.clone(), free.clone(), ends, connections.clone()))
+                let (shared, router) = (shared.clone(), router.clone());
+                tokio::spawn(accept(listener, shared, router, free.clone(), ends, connections.clone()))
             })
             .collect();
 
@@ -273,6 +278,7 @@ impl Drop for Open {
 async fn accept<B: Backend>(
     listener: TcpListener,
     shared: Arc<Shared<B>>,
+    router: Router,
     free: Arc<Semaphore>,
     ends: Ends,
     connections: TaskTracker,
@@ -288,11 +294,11 @@ async fn accept<B: Backend>(
         };
         match accepted {
             Ok((tcp, from)) => {
-                let (shared, ends) = (shared.clone(), ends.clone());
+                let (shared, router, ends) = (shared.clone(), router.clone(), ends.clone());
                 connections.spawn(async move {
                     let _open = (permit, Open::new(shared.gauges.clone()));
                     tokio::select! {
-                        () = connection::serve(shared, tcp, from, ends.stop) => {}
+                        () = connection::serve(shared, router, tcp, from, ends.stop) => {}
                         () = ends.cut.cancelled() => {}
                     }
                 });

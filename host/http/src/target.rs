@@ -1,14 +1,24 @@
 //! The request target: decoded once, here, into what routing and authorisation both look at.
 //!
 //! Decoding twice, or routing on one reading and authorising on another, is how masters were
-//! fooled before (CVE-2011-3848, CVE-2016-2785). So nothing after this file sees an escape.
+//! fooled before (CVE-2011-3848, CVE-2016-2785). So nothing after this file sees what the client
+//! wrote: the router gets the one spelling that [`Target::canonical`] gives each path, and taking
+//! that apart is the exact inverse of putting it together.
+
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::pairs::{Pairs, PairsError, decode_escapes};
 
-/// A path as its decoded segments, and the query as its decoded pairs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What cannot stand for itself in a path. Slashes only part segments, since none is hidden in one.
+const ESCAPED: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`');
+
+/// A decoded path, and the query as its decoded pairs.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Target {
-    segments: Vec<String>,
+    path: String,
     /// The query, decoded.
     pub query: Pairs,
 }
@@ -34,6 +44,9 @@ pub enum TargetError {
     /// A path or query that cannot be decoded: 400.
     #[error("Bad Request: the {0} holds {1}")]
     Undecodable(&'static str, PairsError),
+    /// A path that no address can hold once it is encoded: 414.
+    #[error("URI Too Long")]
+    TooLong,
 }
 
 impl Target {
@@ -44,21 +57,31 @@ impl Target {
     pub fn parse(path: &str, query: Option<&str>) -> Result<Target, TargetError> {
         let rooted = path.strip_prefix('/').ok_or(TargetError::Rootless)?;
         let segments = rooted.split('/').map(segment).collect::<Result<Vec<_>, _>>()?;
+        let path = segments.iter().fold(String::new(), |path, segment| path + "/" + segment);
         if segments.iter().any(|segment| segment == "." || segment == "..") {
-            return Err(TargetError::Relative(join(&segments)));
+            return Err(TargetError::Relative(path));
         }
         let query = Pairs::parse(query.unwrap_or_default().as_bytes());
-        Ok(Target { segments, query: query.map_err(|error| TargetError::Undecodable("query", error))? })
+        Ok(Target { path, query: query.map_err(|error| TargetError::Undecodable("query", error))? })
+    }
+
+    /// The decoded path. It holds no control characters.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// The decoded segments, in order. `/a//b` has an empty one in the middle.
     pub fn segments(&self) -> Vec<&str> {
-        self.segments.iter().map(String::as_str).collect()
+        self.path.split('/').skip(1).collect()
     }
 
-    /// The decoded path, for messages: it holds no control characters.
-    pub fn path(&self) -> String {
-        join(&self.segments)
+    /// The address to route by: the decoded path encoded anew, so that each has one spelling.
+    ///
+    /// # Errors
+    /// [`TargetError::TooLong`].
+    pub fn canonical(&self) -> Result<Uri, TargetError> {
+        let path = utf8_percent_encode(&self.path, ESCAPED).to_string();
+        PathAndQuery::try_from(path).map(Uri::from).map_err(|_| TargetError::TooLong)
     }
 }
 
@@ -74,10 +97,6 @@ fn segment(raw: &str) -> Result<String, TargetError> {
         return Err(TargetError::Control);
     }
     Ok(segment)
-}
-
-fn join(segments: &[String]) -> String {
-    segments.iter().fold(String::new(), |path, segment| path + "/" + segment)
 }
 
 #[cfg(test)]
@@ -113,6 +132,24 @@ mod tests {
         check("/a/.", relative("/a/."));
         check("/.", relative("/."));
         check("/...", Ok(&["..."]));
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_is_routed_as_one_that_decodes_to_what_was_sent() {
+        let check = |path: &str, expected: &str| {
+            let target = Target::parse(path, Some("a=b")).unwrap();
+            assert_eq!(target.canonical().unwrap(), *expected, "{path}");
+            assert_eq!(Target::parse(expected, Some("a=b")).as_ref(), Ok(&target), "{path}");
+        };
+        check("/", "/");
+        check("//a//b/", "//a//b/");
+        check("/%70uppet/v3/node/%61%2Etest", "/puppet/v3/node/a.test");
+        check("/a%20b+c%3Fd%23e%22%3C%3E%60", "/a%20b+c%3Fd%23e%22%3C%3E%60");
+        check("/{x}/{*y}/%7Bz%7D", "/{x}/{*y}/{z}");
+        check("/\u{e9}", "/%C3%A9");
+        check("/*", "/*");
+        let long = Target::parse(&format!("/{}", "\u{e9}".repeat(20_000)), None).unwrap();
+        assert_eq!(long.canonical(), Err(TargetError::TooLong));
     }
 
     #[test]

@@ -3,35 +3,41 @@
 //! Answers are text. To an agent, 404 on a certificate means "not signed yet" and nothing else does;
 //! a request that a policy holds back is answered 200 all the same (protocol page, §4 and §7).
 
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use axum::extract::{Path, Request, State};
+use axum::http::header::IF_MODIFIED_SINCE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use ca::RenewError;
-use hyper::body::Incoming;
-use hyper::header::IF_MODIFIED_SINCE;
-use hyper::{HeaderMap, StatusCode};
 use master::{CaFile, Failed, SubmitError};
 
-use crate::answer::{Answer, Outcome, PEM, Refusal};
+use crate::answer::{self, Outcome, PEM, Refusal};
 use crate::backend::Backend;
 use crate::body::BodyRules;
-use crate::exchange::Exchange;
+use crate::extract::Asked;
+use crate::server::Shared;
 
 /// GET `certificate/ca`.
-pub fn bundle<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
-    Ok(file(exchange.headers, &exchange.backend.ca_bundle()))
+pub async fn bundle<B: Backend>(State(shared): State<Arc<Shared<B>>>, headers: HeaderMap) -> Response {
+    file(&headers, &shared.backend.ca_bundle())
 }
 
 /// GET `certificate_revocation_list/<anything>`.
-pub fn crl<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
-    Ok(file(exchange.headers, &exchange.backend.crl()))
+pub async fn crl<B: Backend>(State(shared): State<Arc<Shared<B>>>, headers: HeaderMap) -> Response {
+    file(&headers, &shared.backend.crl())
 }
 
 /// GET `certificate/<name>`.
-pub async fn certificate<B: Backend>(exchange: &Exchange<'_, B>, name: &str) -> Outcome {
-    match exchange.backend.certificate(name).await {
-        Ok(Some(pem)) => Ok(Answer::ok(PEM, pem)),
+pub async fn certificate<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    Path(name): Path<String>,
+) -> Outcome {
+    match shared.backend.certificate(&name).await {
+        Ok(Some(pem)) => Ok(answer::ok(PEM, pem)),
         Ok(None) => {
-            Err(Refusal::text(StatusCode::NOT_FOUND, format!("Could not find certificate {}", shown(name))))
+            Err(Refusal::text(StatusCode::NOT_FOUND, format!("Could not find certificate {}", shown(&name))))
         }
         Err(failed) => Err(in_text(failed)),
     }
@@ -39,29 +45,38 @@ pub async fn certificate<B: Backend>(exchange: &Exchange<'_, B>, name: &str) -> 
 
 /// GET `certificate_request/<name>`: a stranger learns nothing of it, since it may hold a token
 /// (faults row 17), not even that it is there.
-pub async fn pending_request<B: Backend>(exchange: &Exchange<'_, B>, name: &str) -> Outcome {
-    if exchange.is_administrator()
-        && let Some(pem) = exchange.backend.pending_request(name).await.map_err(in_text)?
+pub async fn pending_request<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    asked: Asked,
+    Path(name): Path<String>,
+) -> Outcome {
+    if asked.is_administrator()
+        && let Some(pem) = shared.backend.pending_request(&name).await.map_err(in_text)?
     {
-        return Ok(Answer::ok(PEM, pem));
+        return Ok(answer::ok(PEM, pem));
     }
-    let message = format!("Could not find certificate_request {}", shown(name));
+    let message = format!("Could not find certificate_request {}", shown(&name));
     Err(Refusal::text(StatusCode::NOT_FOUND, message))
 }
 
 /// PUT `certificate_request/<name>`.
-pub async fn submit<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming, name: &str) -> Outcome {
-    if let Err(wait) = exchange.quota.take(exchange.address, Instant::now()) {
+pub async fn submit<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    asked: Asked,
+    Path(name): Path<String>,
+    request: Request,
+) -> Outcome {
+    if let Err(wait) = shared.quota.take(asked.connection.address, Instant::now()) {
         return Err(too_many(wait));
     }
-    let settings = exchange.settings;
+    let settings = &shared.settings;
     let rules = BodyRules { cap: settings.request_cap, deadline: settings.request_deadline, json: false };
-    let pem = exchange.read(body, rules).await?.bytes;
-    let (backend, name, peer) = (exchange.backend.clone(), name.to_owned(), exchange.peer.clone());
+    let pem = shared.memory.read(request, rules).await?.bytes;
+    let (backend, peer) = (shared.backend.clone(), asked.peer().clone());
     // On its own, so that an agent that hangs up does not stop a signature half way.
     let submitting = tokio::spawn(async move { backend.submit_request(&name, &pem, &peer).await });
     match submitting.await {
-        Ok(Ok(_)) => Ok(Answer::empty(StatusCode::OK, Some(PEM))),
+        Ok(Ok(_)) => Ok(answer::empty(StatusCode::OK, PEM)),
         Ok(Err(SubmitError::Refused(text))) => Err(Refusal::text(StatusCode::BAD_REQUEST, text)),
         Ok(Err(SubmitError::Quota { retry_after })) => Err(too_many(retry_after)),
         Ok(Err(SubmitError::Failed(failed))) => Err(in_text(failed)),
@@ -70,20 +85,20 @@ pub async fn submit<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming, name
 }
 
 /// POST `certificate_renewal`: the certificate of the connection is the request.
-pub async fn renew<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
-    let (backend, peer) = (exchange.backend.clone(), exchange.peer.clone());
+pub async fn renew<B: Backend>(State(shared): State<Arc<Shared<B>>>, asked: Asked) -> Outcome {
+    let (backend, peer) = (shared.backend.clone(), asked.peer().clone());
     match tokio::spawn(async move { backend.renew(&peer).await }).await {
-        Ok(Ok(pem)) => Ok(Answer::ok(PEM, pem)),
+        Ok(Ok(pem)) => Ok(answer::ok(PEM, pem)),
         Ok(Err(error)) => Err(not_renewed(&error)),
         Err(_) => Err(internal()),
     }
 }
 
-fn file(headers: &HeaderMap, file: &CaFile) -> Answer {
+fn file(headers: &HeaderMap, file: &CaFile) -> Response {
     if unchanged(headers, file.modified, SystemTime::now()) {
-        return Answer::empty(StatusCode::NOT_MODIFIED, Some(PEM));
+        return answer::empty(StatusCode::NOT_MODIFIED, PEM);
     }
-    Answer::ok(PEM, file.pem.to_string())
+    answer::ok(PEM, file.pem.to_string())
 }
 
 /// Whether the client has this version. It sends the time of its own file in whole seconds, so a
@@ -95,7 +110,7 @@ fn unchanged(headers: &HeaderMap, modified: SystemTime, now: SystemTime) -> bool
     since.is_some_and(|since| modified < since && since <= now)
 }
 
-fn too_many(wait: std::time::Duration) -> Refusal {
+fn too_many(wait: Duration) -> Refusal {
     let message = "too many certificate requests from this address; try again later";
     Refusal { retry_after: Some(wait), ..Refusal::text(StatusCode::TOO_MANY_REQUESTS, message) }
 }

@@ -1,18 +1,26 @@
 //! POST and GET `/puppet/v3/catalog`, and PUT `/puppet/v3/facts`.
 
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::{Method, StatusCode};
 use master::CatalogRequest;
 use pki::Certname;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::answer::{Answer, JSON, Outcome, RUNTIME_ERROR, Refusal};
+use crate::answer::{self, JSON, Outcome, RUNTIME_ERROR, Refusal};
 use crate::backend::Backend;
 use crate::body::{BodyRules, check_depth};
-use crate::exchange::{Exchange, SENT_JSON, bad_pairs, is_environment, not_alphanumeric};
+use crate::extract::{
+    Asked, Environment, Own, RequestId, SentJson, accepted, bad_pairs, is_environment, not_alphanumeric,
+    sent_as,
+};
 use crate::pairs::{Pairs, decode_value};
+use crate::server::{Settings, Shared};
 
 /// What a catalog may be sent as. Rich data is on for every agent since 6.
 const AS_CATALOG: &[(&str, &str)] = &[
@@ -23,44 +31,64 @@ const AS_CATALOG: &[(&str, &str)] = &[
 /// Parameters by which masters of old let an agent be another node (CVE-2013-1652).
 const IDENTITY: &[&str] = &["certname", "node", "use_node"];
 
+/// The media type to answer a catalog with. A 406 where none is accepted.
+#[derive(Debug)]
+pub struct AsCatalog(&'static str);
+
 /// POST and GET `catalog/<certname>`.
-pub async fn compile<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming) -> Outcome {
-    let certname = exchange.certname()?;
-    let content_type = exchange.accepted(AS_CATALOG)?;
-    let form =
-        if *exchange.method == Method::POST { read_form(exchange, body).await? } else { Pairs::default() };
-    for pairs in [exchange.query, &form] {
+pub async fn compile<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    asked: Asked,
+    Extension(request_id): Extension<RequestId>,
+    Own(certname): Own,
+    AsCatalog(content_type): AsCatalog,
+    request: Request,
+) -> Outcome {
+    let posted = request.method() == Method::POST;
+    let form = if posted { read_form(&shared, request).await? } else { Pairs::default() };
+    for pairs in [asked.query(), &form] {
         refuse_other_identity(pairs, &certname)?;
     }
-    let environment = environment(exchange.query, &form)?;
-    let facts = sent_facts(exchange.query, &form, &certname)?;
-    let request_id = exchange.request_id.to_owned();
-    let request = CatalogRequest { certname, environment, facts, request_id };
-    let compiled = exchange.backend.compile(request, exchange.peer).await?;
-    Ok(Answer::ok(content_type, compiled.json))
+    let environment = environment(asked.query(), &form)?;
+    let facts = sent_facts(asked.query(), &form, &certname)?;
+    let request = CatalogRequest { certname, environment, facts, request_id: request_id.to_string() };
+    let compiled = shared.backend.compile(request, asked.peer()).await?;
+    Ok(answer::ok(content_type, compiled.json))
 }
 
 /// PUT `facts/<certname>`.
-pub async fn save_facts<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming) -> Outcome {
-    let certname = exchange.certname()?;
-    exchange.environment()?;
-    exchange.sent_as(SENT_JSON)?;
-    let read = exchange.read(body, rules(exchange)).await?;
+pub async fn save_facts<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    Own(certname): Own,
+    _: Environment,
+    _: SentJson,
+    request: Request,
+) -> Outcome {
+    let read = shared.memory.read(request, rules(&shared.settings)).await?;
     let facts = parse_facts(&read.bytes, &certname)?;
-    exchange.backend.save_facts(&certname, facts).await?;
-    Ok(Answer::ok(JSON, "0"))
+    shared.backend.save_facts(&certname, facts).await?;
+    Ok(answer::ok(JSON, "0"))
 }
 
-fn rules<B>(exchange: &Exchange<'_, B>) -> BodyRules {
-    BodyRules { cap: exchange.settings.facts_cap, deadline: exchange.settings.body_deadline, json: true }
+impl<S: Send + Sync> FromRequestParts<S> for AsCatalog {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<AsCatalog, Refusal> {
+        accepted(&parts.headers, AS_CATALOG).map(AsCatalog)
+    }
 }
 
-async fn read_form<B: Backend>(exchange: &Exchange<'_, B>, body: Incoming) -> Result<Pairs, Refusal> {
-    let read = exchange.read(body, rules(exchange)).await?;
+fn rules(settings: &Settings) -> BodyRules {
+    BodyRules { cap: settings.facts_cap, deadline: settings.body_deadline, json: true }
+}
+
+async fn read_form<B: Backend>(shared: &Shared<B>, request: Request) -> Result<Pairs, Refusal> {
+    let is_form = sent_as(request.headers(), &["application/x-www-form-urlencoded"]);
+    let read = shared.memory.read(request, rules(&shared.settings)).await?;
     if read.bytes.is_empty() {
         return Ok(Pairs::default());
     }
-    exchange.sent_as(&["application/x-www-form-urlencoded"])?;
+    is_form?;
     Pairs::parse(&read.bytes).map_err(|error| bad_pairs(&error))
 }
 

@@ -1,4 +1,4 @@
-//! The routes, a file for each group; `route.rs` says which path leads to which.
+//! The routes, a file for each group; the table in `route.rs` says which path leads to which.
 
 pub mod ca;
 pub mod catalog;

@@ -1,28 +1,35 @@
 //! `/puppet/v3/node` and `/puppet/v3/environments`: what a node is, and what there is to be.
 
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
 use serde_json::{Map, json};
 
-use crate::answer::{Answer, JSON, Outcome};
+use crate::answer::{self, JSON, Outcome};
 use crate::backend::Backend;
-use crate::exchange::{AS_JSON, Exchange, no_environment};
+use crate::extract::{AsJson, Asked, Environment, Own, no_environment};
+use crate::server::Shared;
 
 /// GET `node/<certname>`: agents read the environment of it.
-pub async fn node<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
-    let certname = exchange.certname()?;
-    let environment = exchange.environment()?;
-    let content_type = exchange.accepted(AS_JSON)?;
-    if !exchange.backend.environment_exists(environment) {
-        return Err(no_environment(environment));
+pub async fn node<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    asked: Asked,
+    Own(certname): Own,
+    Environment(environment): Environment,
+    AsJson(content_type): AsJson,
+) -> Outcome {
+    if !shared.backend.environment_exists(&environment) {
+        return Err(no_environment(&environment));
     }
-    let node = exchange.backend.node(&certname, environment, exchange.peer).await?;
-    Ok(Answer { content_type: Some(content_type), ..Answer::json(&node)? })
+    let node = shared.backend.node(&certname, &environment, asked.peer()).await?;
+    answer::json(content_type, &node)
 }
 
 /// GET `environments`. The peer's answer has the server's folders in it; nobody needs them.
-pub fn environments<B: Backend>(exchange: &Exchange<'_, B>) -> Outcome {
-    exchange.accepted(AS_JSON)?;
+pub async fn environments<B: Backend>(State(shared): State<Arc<Shared<B>>>, _: AsJson) -> Response {
     let settings = json!({"settings": {"modulepath": [], "manifest": "", "environment_timeout": 0, "config_version": ""}});
-    let names = exchange.backend.environments().into_iter();
+    let names = shared.backend.environments().into_iter();
     let environments: Map<_, _> = names.map(|name| (name, settings.clone())).collect();
-    Ok(Answer::ok(JSON, json!({"search_paths": [], "environments": environments}).to_string()))
+    answer::ok(JSON, json!({"search_paths": [], "environments": environments}).to_string())
 }

@@ -16,5 +16,6 @@ mod files;
 mod identity;
 mod life;
 mod others;
+mod routes;
 mod whole;
 mod world;
