@@ -33,10 +33,11 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         modules: config.below_state("modules"),
         environments: config.below_state("environments"),
     });
+    let registry = setup::registry(&config).await?;
     let parts = Parts {
         store: store.clone(),
         authority: authority.clone(),
-        registry: setup::registry(&config).await?,
+        registry: registry.clone(),
         live: live.clone(),
         files: Arc::new(files),
         filebucket: Arc::new(Filebucket::open(&config.below_state("filebucket")).map_err(Failure::new)?),
@@ -49,6 +50,12 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         Server::bind(http_settings(&config), master.clone(), material).await.map_err(Failure::new)?;
     greet(&config, &server, &live, &authority);
 
+    // A registry that is down now may be up for the first agent: said, and no reason to stop.
+    tokio::spawn(async move {
+        if let Err(error) = registry.check().await {
+            tracing::warn!("no node can be looked up now: {error}");
+        }
+    });
     let tending = tokio::spawn(master.clone().tend());
     let renewing = tokio::spawn(renew_identity(config.clone(), authority, identity));
     let reloading = tokio::spawn(reload(common.clone(), sandbox, live, hangup));
