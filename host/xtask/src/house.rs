@@ -11,7 +11,7 @@ use crate::shell;
 
 /// What each crate may import of ours. `bunraku` and `xtask` may import all.
 const IMPORTS: [(&str, &[&str]); 13] = [
-    ("bunraku-http", &["master", "files", "pki", "ca"]),
+    ("bunraku-http", &["master", "files", "pki", "ca", "store"]),
     (
         "bunraku-master",
         &["ca", "catalog", "decide", "definition", "files", "pki", "registry", "rollout", "sandbox", "store"],
