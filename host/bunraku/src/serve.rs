@@ -134,6 +134,7 @@ fn master_settings(config: &Config) -> master::Settings {
         max_pending_per_name: config.ca.max_pending_per_name,
         pending_ttl: config.ca.pending_ttl,
         pending_poll: config.registry.poll,
+        report_ttl: config.reports_keep,
         last_good_max_age: config.registry.last_good,
     }
 }

@@ -65,16 +65,6 @@ pub enum IndexError {
         /// What is wrong with the schema, and where.
         why: String,
     },
-    /// An alias of a class that there is not, or that is itself a class.
-    #[error("alias {alias:?} of class {class:?} cannot be used: {why}")]
-    Alias {
-        /// The other name.
-        alias: String,
-        /// The class it was to stand for.
-        class: String,
-        /// What is wrong.
-        why: &'static str,
-    },
 }
 
 impl ClassIndex {
@@ -108,19 +98,6 @@ impl ClassIndex {
             }
         }
         if problems.is_empty() { Ok(index) } else { Err(problems) }
-    }
-
-    /// Lets `alias` stand for a class. A class of the set with a hyphen for each underscore needs none.
-    pub fn alias(&mut self, alias: &str, class: &str) -> Result<(), IndexError> {
-        let refused = |why| IndexError::Alias { alias: alias.into(), class: class.into(), why };
-        let name = name::class(alias).ok_or_else(|| refused("it is no class name"))?;
-        let target = name::class(class).filter(|class| self.classes.contains_key(class));
-        let target = target.ok_or_else(|| refused("no plugin provides the class"))?;
-        if self.classes.contains_key(&name) {
-            return Err(refused("it is a class itself"));
-        }
-        self.aliases.insert(name, target);
-        Ok(())
     }
 
     /// Who provides a class, by its name or an alias.
@@ -157,16 +134,14 @@ mod tests {
 
     #[test]
     fn a_class_is_found_by_any_spelling_of_its_name() {
-        let mut index = ClassIndex::new([spec("Base::login_allowed", "base"), spec("a-b", "x")]).unwrap();
-        index.alias("login", "base::login_allowed").unwrap();
+        let index = ClassIndex::new([spec("Base::login_allowed", "base"), spec("a-b", "x")]).unwrap();
         let class = |name| index.owner(name).map(|owner| owner.class.as_str());
-        for name in ["base::login_allowed", "::Base::Login_allowed", "base::login-allowed", "login"] {
+        for name in ["base::login_allowed", "::Base::Login_allowed", "base::login-allowed"] {
             assert_eq!(class(name), Some("base::login_allowed"), "{name}");
         }
         assert_eq!(class("a-b"), Some("a-b"));
         assert_eq!(class("a_b"), None);
         assert_eq!(index.nearest("base::login_alowed").as_deref(), Some("base::login_allowed"));
-        assert!(index.alias("a-b", "login").is_err() && index.alias("x", "nope").is_err());
     }
 
     #[test]

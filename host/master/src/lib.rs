@@ -38,7 +38,6 @@ pub use classify::{NodeClassification, Unclassified};
 pub use compile::{CatalogRequest, Compiled};
 pub use decider::{Decided, Decider};
 pub use enrol::{SubmitError, Submitted};
-pub use pending::Waiting;
 
 /// Who is on the other side of a connection, from TLS alone.
 #[derive(Clone, Debug, Default)]
@@ -127,6 +126,8 @@ pub struct Settings {
     pub pending_ttl: Duration,
     /// How often pending requests are looked at for a change.
     pub pending_poll: Duration,
+    /// How long reports are kept.
+    pub report_ttl: Duration,
     /// How old a node's last classification may be to serve while the registry
     /// does not answer.
     pub last_good_max_age: Duration,

@@ -1,5 +1,5 @@
 //! When a pending request is looked at again: when its agent polls, when an
-//! object that its decision read has changed, and when the plugins have.
+//! object that its decision read has changed, and when the plugins have. What is too old goes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use store::{RequestKey, RequestRow};
 use time::OffsetDateTime;
 use tokio::time::MissedTickBehavior;
 
-use crate::enrol::Submitted;
 use crate::reach::Seen;
 use crate::{Failed, Master};
 
@@ -16,13 +15,6 @@ use crate::{Failed, Master};
 const ROUND: u32 = 500;
 /// An agent that polls faster than this is told what was decided before.
 const LEAST_AGE: i64 = 1;
-
-/// A pending request, for the operator.
-#[derive(Clone, Debug)]
-pub struct Waiting {
-    /// The stored request with its last decision.
-    pub row: RequestRow,
-}
 
 impl Master {
     /// The housekeeping that goes on beside the requests: pending requests, the
@@ -50,9 +42,8 @@ impl Master {
 
     /// One page of pending requests; says where the next round starts.
     async fn round(&self, after: Option<RequestKey>) -> Result<Option<RequestKey>, Failed> {
-        let keep = i64::try_from(self.settings.pending_ttl.as_secs()).unwrap_or(i64::MAX);
-        let before = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(keep);
-        self.parts.store.expire_requests(before).await?;
+        self.parts.store.expire_requests(ago(self.settings.pending_ttl)).await?;
+        self.parts.store.prune_reports(ago(self.settings.report_ttl)).await?;
         let rows = self.parts.store.requests(after, ROUND).await?;
         for row in &rows {
             if self.has_changed(row).await {
@@ -91,22 +82,10 @@ impl Master {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         row.decision.as_ref().is_none_or(|d| now.saturating_sub(d.decided_at) >= LEAST_AGE)
     }
+}
 
-    /// Looks at every pending request now; says how many were signed.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn look_at_all(&self) -> Result<u32, Failed> {
-        let (mut after, mut signed) = (None, 0);
-        loop {
-            let rows = self.parts.store.requests(after, ROUND).await?;
-            for row in &rows {
-                signed += u32::from(self.look_again(row).await? == Submitted::Signed);
-            }
-            match rows.into_iter().next_back() {
-                Some(last) => after = Some(last.key),
-                None => return Ok(signed),
-            }
-        }
-    }
+/// The unix second that lies so far back.
+fn ago(time: Duration) -> i64 {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    OffsetDateTime::now_utc().unix_timestamp().saturating_sub(seconds)
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub registry: Registry,
     /// Limits of every plugin call.
     pub sandbox: Sandbox,
+    /// How long reports are kept.
+    pub reports_keep: Duration,
     /// The program's own log.
     pub log: Log,
     /// The plugins, in the order in which they are asked.
@@ -208,6 +210,7 @@ fn read(top: Section<'_, '_>, defaults: &Defaults) -> Config {
         ca: ca(top.section("ca")),
         registry: registry(top.section("registry"), &state_dir),
         sandbox: sandbox(top.section("sandbox")),
+        reports_keep: reports_keep(top.section("reports")),
         log: log(top.section("log")),
         plugins: plugins(&top, &state_dir),
         hostname: defaults.hostname.clone(),
@@ -310,6 +313,12 @@ fn sandbox(section: Section<'_, '_>) -> Sandbox {
     };
     section.finish();
     out
+}
+
+fn reports_keep(section: Section<'_, '_>) -> Duration {
+    let keep = section.duration("keep").unwrap_or(Duration::from_secs(30 * 86_400));
+    section.finish();
+    keep
 }
 
 fn log(section: Section<'_, '_>) -> Log {

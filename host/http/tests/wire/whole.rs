@@ -58,6 +58,7 @@ async fn master(dir: &Path) -> (Arc<Master>, Arc<Authority>) {
         max_pending_per_name: 2,
         pending_ttl: Duration::from_secs(3600),
         pending_poll: Duration::from_secs(3600),
+        report_ttl: Duration::from_secs(60),
         last_good_max_age: Duration::ZERO,
     };
     (Master::new(parts, settings), authority)
