@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bunraku_tests::agent::Agent;
 use bunraku_tests::hadoop;
 use bunraku_tests::machine::{Machine, Process};
@@ -127,6 +127,11 @@ fn a_service_of_0_20_restarts_too_early() -> Result<()> {
         .write(&format!("{conf}/core-site.xml"), &site("fs.default.name", "hdfs://nn.cluster.test:8200/"))?;
     machine.write(&format!("{conf}/mapred-site.xml"), &site("mapred.job.tracker", "jt.cluster.test:8021"))?;
     machine.shell("service hadoop-0.20-jobtracker start")?;
+    // Until it catches SIGTERM (bit 14 of the mask) it would end at once, as no JVM does.
+    let pid = machine.processes()?.first().context("the daemon does not run")?.pid.to_string();
+    let catches =
+        "for n in $(seq 20000); do grep -q 'SigCgt:.*[4-7c-f]...$' /proc/$1/status && exit; done; exit 1";
+    machine.shell_with(catches, &[&pid])?;
     assert!(machine.shell("service hadoop-0.20-jobtracker restart").is_err());
     Ok(())
 }
