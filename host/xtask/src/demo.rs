@@ -6,15 +6,15 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{needs, plugins, shell};
+use crate::{needs, plugins, shell, tests};
 
 /// Plays the story. With `keep` the master goes on until Ctrl-C.
 pub fn run(root: &Path, keep: bool) -> Result<()> {
     needs::ensure(needs::demo())?;
     println!("building the plugins, the master and the demo (the first time takes some minutes)");
     plugins::build(root)?;
-    let build =
-        ["build", "--quiet", "--locked", "--package", "bunraku", "--package", "bunraku-tests", "--bins"];
+    // With the features of the whole workspace, as the tests build it: nothing is built twice.
+    let build = [&["build", "--quiet", "--locked", "--bins"], tests::NATIVE].concat();
     shell::run(Command::new("cargo").args(build).current_dir(root))?;
     let log = shell::target(root).join("demo.log");
     println!("playing the demo; what the master and the agents log is in {}\n", log.display());

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{house, needs, plugins, shell};
 
 /// What is built for this machine: all but the guests that are nothing but exports, which no native linker takes.
-const NATIVE: &[&str] = &["--workspace", "--exclude", "hostile-guests"];
+pub const NATIVE: &[&str] = &["--workspace", "--exclude", "hostile-guests"];
 
 /// What a run of the tests came to.
 #[derive(Default)]

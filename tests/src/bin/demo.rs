@@ -163,7 +163,9 @@ fn run(ground: &Ground, machine: Option<&Machine>, master: &Master, certname: &s
             let settings =
                 Settings { certname, server: Master::NAME, address: master.address(), waitforcert: 0 };
             let run = Agent::installed().run(machine, &settings)?;
-            let daemons = machine.processes()?.into_iter().map(|p| format!("{} as {}", p.command, p.user));
+            let name = |command: &str| command.rsplit('/').next().unwrap_or(command).to_owned();
+            let daemons =
+                machine.processes()?.into_iter().map(|p| format!("{} as {}", name(&p.command), p.user));
             let core_site = machine.exists(CORE_SITE).then(|| machine.read(CORE_SITE)).transpose()?;
             Ok(Outcome { code: run.code, log: run.output, core_site, daemons: daemons.collect() })
         }
