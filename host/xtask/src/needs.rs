@@ -12,7 +12,7 @@ use crate::shell;
 pub type Need = (&'static str, &'static str);
 
 /// An unmodified agent.
-const AGENT: &[Need] = &[("puppet", "puppet-agent")];
+const AGENT: &[Need] = &[("puppet", "puppet-agent"), ("unshare", "util-linux")];
 
 /// What the end-to-end tests use: agents, packages made and installed in
 /// throw-away roots, and outside tools that check our work.

@@ -172,13 +172,23 @@ fn run(ground: &Ground, machine: Option<&Machine>, master: &Master, certname: &s
     }
 }
 
-/// An agent that changes nothing. Its catalog is asked for once more, since `--noop` keeps none.
+/// An agent that changes nothing. It is root in a namespace of its own, for some resources may not even be
+/// looked at otherwise. Its catalog is asked for once more, since `--noop` keeps none.
 fn noop(own: &std::path::Path, master: &Master, certname: &str) -> Result<Outcome> {
     std::fs::create_dir_all(own)?;
     let folder = |name: &str| format!("--{name}={}", own.join(name).display());
-    let output = Command::new("puppet")
-        .args(["agent", "--onetime", "--no-daemonize", "--noop", "--detailed-exitcodes", "--color=false"])
-        .args(["--verbose", "--waitforcert=0", "--server=localhost"])
+    let output = Command::new("unshare")
+        .args([
+            "--map-root-user",
+            "puppet",
+            "agent",
+            "--onetime",
+            "--no-daemonize",
+            "--noop",
+            "--detailed-exitcodes",
+            "--color=false",
+        ])
+        .args(["--verbose", "--waitforcert=0", "--server=localhost", "--user=root", "--group=root"])
         .arg(format!("--masterport={}", master.address().port()))
         .arg(format!("--certname={certname}"))
         .args(["confdir", "vardir", "rundir", "logdir", "publicdir", "ssldir"].map(folder))
