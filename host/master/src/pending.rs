@@ -46,8 +46,12 @@ impl Master {
         self.parts.store.prune_reports(ago(self.settings.report_ttl)).await?;
         let rows = self.parts.store.requests(after, ROUND).await?;
         for row in &rows {
-            if self.has_changed(row).await {
-                self.look_again(row).await?;
+            if !self.has_changed(row).await {
+                continue;
+            }
+            // One request that can't be dealt with must not keep those behind it waiting.
+            if let Err(error) = self.look_again(row).await {
+                tracing::warn!(certname = %row.key.certname, %error, "a pending request could not be looked at");
             }
         }
         let full = u32::try_from(rows.len()).is_ok_and(|n| n == ROUND);

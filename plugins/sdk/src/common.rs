@@ -67,7 +67,7 @@ impl Metadata {
 /// Something a plugin wants the operator to grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capability {
-    /// `object-store`, `stored-config` or `http`.
+    /// `object-store` or `stored-config`.
     pub name: String,
     /// Why, for the operator who is asked.
     pub reason: String,
