@@ -1,0 +1,1 @@
+//! Follows a CA from a catalog master.

@@ -1,0 +1,1 @@
+//! Holds the private key of the CA.
