@@ -12,6 +12,7 @@ pub mod debian;
 pub mod hadoop;
 pub mod machine;
 pub mod master;
+pub mod network;
 pub mod packages;
 pub mod plugins;
 pub mod reference;

@@ -3,7 +3,7 @@
 //! What is written inside lands on a tmpfs that only the machine's mount namespace knows. Process 1 of its
 //! pid namespace ends when the pipe to the test closes, so the kernel kills every process and drops every
 //! mount of the machine when [`Machine`] is dropped, and also when the test panics or is killed.
-//! The network is the host's: loopback ports are shared.
+//! The network is the host's, whose loopback ports are shared, or that of a [`Host`] of the test's own network.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::network::Host;
 use crate::tools;
 
 /// Process 1 of a machine. Arguments: stage folder, host name, then pairs of host folder and inside folder.
@@ -96,9 +97,22 @@ impl Machine {
     /// # Errors
     /// As [`Machine::start`].
     pub fn start_with(name: &str, folders: &[(&Path, &str)]) -> Result<Machine> {
+        Machine::make(Command::new("unshare"), name, folders)
+    }
+
+    /// As [`Machine::start_with`], on a network of the test's own.
+    ///
+    /// # Errors
+    /// As [`Machine::start`].
+    pub fn start_on(host: &Host, folders: &[(&Path, &str)]) -> Result<Machine> {
+        let machine = Machine::make(host.enter("unshare"), host.name(), folders)?;
+        machine.write("/etc/hosts", &std::fs::read_to_string(host.hosts())?)?;
+        Ok(machine)
+    }
+
+    fn make(mut command: Command, name: &str, folders: &[(&Path, &str)]) -> Result<Machine> {
         tools::require()?;
         let stage = TempDir::with_prefix("bunraku-machine-")?;
-        let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]);
         command.args(["--propagation", "private", "--", "sh", "-c", INIT, "init"]);
         command.arg(stage.path()).arg(name);
@@ -133,7 +147,7 @@ impl Machine {
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.init.to_string()]);
-        command.args(["--mount", "--pid", "--uts", "--ipc", "--root", "--wd", "--", program]);
+        command.args(["--mount", "--pid", "--uts", "--ipc", "--net", "--root", "--wd", "--", program]);
         command.env_clear().env("LANG", "C.UTF-8").env("HOME", "/root");
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null());

@@ -1,5 +1,7 @@
 //! The `bunraku` program as a child: started on a free loopback port, stopped by its process id.
 
+use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::network::Host;
 use crate::wire::Client;
 use crate::{target_folder, tools};
 
@@ -21,10 +24,14 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// What one master is told, besides its listener and its state directory.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Settings<'a> {
     /// More of the configuration file, whole tables of TOML.
     pub config: &'a str,
+    /// More lines of its table `[server]`.
+    pub server: &'a str,
+    /// The machine of a network that it runs on, by whose name it is called; else this one.
+    pub on: Option<&'a Host>,
     /// Environment variables, such as the credentials for S3.
     pub environment: &'a [(&'a str, &'a str)],
 }
@@ -35,6 +42,7 @@ pub struct Master {
     address: SocketAddr,
     folder: TempDir,
     config: String,
+    words: Vec<OsString>,
     environment: Vec<(String, String)>,
     log: Arc<Log>,
     readers: Vec<JoinHandle<()>>,
@@ -65,17 +73,23 @@ impl Master {
     /// No program, a master that ends by itself, or one that is not ready in a minute; with its log.
     pub fn start_with(settings: &Settings<'_>) -> Result<Master> {
         let folder = TempDir::with_prefix("bunraku-master-")?;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = match settings.on {
+            None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
+            Some(host) => (host.address(), 8140).into(),
+        };
+        let certname = settings.on.map_or("master.cluster.test", Host::name);
         let config = format!(
-            "state_dir = {state:?}\n[server]\nlisten = [\"{address}\"]\ncertname = \"master.cluster.test\"\n",
+            "state_dir = {state:?}\n[server]\nlisten = [\"{address}\"]\ncertname = {certname:?}\n{server}\n",
             state = folder.path().join("state"),
+            server = settings.server,
         );
+        let words = settings.on.map(Host::words).unwrap_or_default();
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = settings.environment.iter().map(own).collect();
         let (log, readers) = (Arc::default(), vec![]);
-        let mut master = Master { child: None, address, folder, config, environment, log, readers };
+        let mut master = Master { child: None, address, folder, config, words, environment, log, readers };
         master.configure(settings.config)?;
-        master.launch()?;
+        master.start_again()?;
         Ok(master)
     }
 
@@ -118,12 +132,57 @@ impl Master {
     /// # Errors
     /// As [`Master::start_with`].
     pub fn crash_and_restart(&mut self) -> Result<()> {
-        self.signal("KILL")?;
-        if let Some(mut child) = self.child.take() {
-            child.wait()?;
-        }
+        self.crash()?;
+        self.start_again()
+    }
+
+    /// Kills the master as a crash would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn crash(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the master does not run")?;
+        child.kill()?;
+        child.wait()?;
         self.finish_log();
-        self.launch()
+        Ok(())
+    }
+
+    /// Starts a master that was stopped or killed, on the same state and the same address.
+    ///
+    /// # Errors
+    /// As [`Master::start_with`].
+    pub fn start_again(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.wait_until_ready()
+    }
+
+    /// Starts a master that was killed, and kills it again after that time, ready or not.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_and_crash(&mut self, after: Duration) -> Result<()> {
+        self.spawn()?;
+        thread::sleep(after);
+        self.crash()
+    }
+
+    /// The process that holds the CA's key for it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn signer(&self) -> Result<u32> {
+        let parent = self.pid()?;
+        for thread in fs::read_dir(format!("/proc/{parent}/task"))? {
+            let children = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace() {
+                let line = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+                if line.split(|byte| *byte == 0).any(|word| word == b"signer") {
+                    return Ok(child.parse()?);
+                }
+            }
+        }
+        bail!("the master has no child that signs")
     }
 
     /// Stops the master and starts it again on the same state and the same address; says how it ended.
@@ -132,7 +191,7 @@ impl Master {
     /// As [`Master::start_with`].
     pub fn restart(&mut self) -> Result<ExitStatus> {
         let ended = self.stop()?;
-        self.launch()?;
+        self.start_again()?;
         Ok(ended)
     }
 
@@ -235,7 +294,7 @@ impl Master {
         tools::run(Command::new("kill").args(["-s", name, &self.pid()?.to_string()])).map(drop)
     }
 
-    fn launch(&mut self) -> Result<()> {
+    fn spawn(&mut self) -> Result<()> {
         let mut command = self.program(&["serve"])?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start bunraku")?;
@@ -246,7 +305,7 @@ impl Master {
             self.follow(stream);
         }
         self.child = Some(child);
-        self.wait_until_ready()
+        Ok(())
     }
 
     fn follow(&mut self, stream: impl Read + Send + 'static) {
@@ -279,7 +338,15 @@ impl Master {
     }
 
     fn program(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = Command::new(program()?);
+        let program = program()?;
+        let mut command = match self.words.split_first() {
+            None => Command::new(program),
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(program);
+                command
+            }
+        };
         command.arg("--config").arg(self.config_file()).args(arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)

@@ -1,6 +1,7 @@
 //! A plain HTTPS client for what no agent would send, or not on demand.
 //!
-//! One connection a request. Paths go out as they are given, percent signs and all.
+//! One connection a request, or one kept for many ([`Connection`]). Paths go out as they are given, percent
+//! signs and all.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -18,6 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::request::Identity;
@@ -142,22 +145,57 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer> {
+        self.connect().await?.send(method, path, headers, body).await
+    }
+
+    /// A connection that is kept for many requests.
+    ///
+    /// # Errors
+    /// No connection, or a refused handshake.
+    pub async fn connect(&self) -> Result<Connection> {
         let tcp = tokio::net::TcpStream::connect(self.address).await?;
+        tcp.set_nodelay(true)?;
         let name = ServerName::try_from("puppet")?;
         let tls = TlsConnector::from(self.config.clone()).connect(name, tcp).await.context("handshake")?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
-        let driver = tokio::spawn(connection);
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
+        Ok(Connection { sender, driver: Some(tokio::spawn(connection)) })
+    }
+}
+
+/// One connection, for one request after the other.
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: Option<JoinHandle<Result<(), hyper::Error>>>,
+}
+
+impl Connection {
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// A connection cut before the answer ended; it is of no more use then.
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer> {
         let mut request = hyper::Request::builder().method(method).uri(path).header(HOST, "puppet:8140");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let answer = sender.send_request(request.body(Full::new(Bytes::copy_from_slice(body)))?).await;
+        // A connection that is closed says so again, and why, when it is sent to.
+        let _ = self.sender.ready().await;
+        let answer = self.sender.send_request(request.body(Full::new(Bytes::copy_from_slice(body)))?).await;
         // With TLS 1.3 a refused certificate shows on the first read: hyper says only "closed", the
         // connection knows the alert.
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                drop(sender);
+        let answer = match (answer, self.driver.take()) {
+            (Ok(answer), driver) => {
+                self.driver = driver;
+                answer
+            }
+            (Err(error), None) => return Err(anyhow!(error)),
+            (Err(error), Some(driver)) => {
                 let cause = driver.await.ok().and_then(Result::err);
                 return Err(cause.map_or_else(|| anyhow!(error), |cause| anyhow!(cause)));
             }
