@@ -197,6 +197,7 @@ impl Inner {
             revoked_at: None,
             revocation_reason: None,
             superseded_by: None,
+            cleaned_at: None,
         };
         let old = wish.replaces.as_ref().map(|(serial, reason)| (serial.to_hex(), *reason));
         let replaces = old.as_ref().map(|(serial, reason)| {

@@ -55,6 +55,20 @@ pub enum Error {
         /// The live certificate, upper hex.
         serial: String,
     },
+    /// The name of the request has a revoked certificate, which nobody has cleaned.
+    #[error("{certname} has a revoked certificate, serial 0x{serial}: clean the name first")]
+    NameRevoked {
+        /// Whose request it was.
+        certname: String,
+        /// The revoked certificate, upper hex.
+        serial: String,
+    },
+    /// A certificate for the same key was revoked for the key's sake: the key is given up for ever.
+    #[error("the key is that of serial 0x{serial}, which is revoked: make a new key")]
+    KeyRevoked {
+        /// The revoked certificate, upper hex.
+        serial: String,
+    },
     /// The certificate to be replaced is not in the inventory.
     #[error("serial 0x{serial} is not in the inventory")]
     UnknownSerial {

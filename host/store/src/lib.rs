@@ -12,14 +12,22 @@
 //!
 //! SQL is kept to what PostgreSQL understands too, with bound parameters throughout (CVE-2021-27021).
 
-mod certificates;
+mod backup;
+mod crls;
 mod error;
 mod exports;
 mod filebucket;
+mod import;
+mod inventory;
+mod issue;
 mod lock;
+mod masters;
 mod nodes;
+#[cfg(test)]
+mod plans;
 mod reports;
 mod requests;
+mod revocation;
 mod schema;
 mod writer;
 
@@ -32,13 +40,17 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Row};
 
-pub use certificates::{CertificateRow, CrlRow};
+pub use crls::CrlRow;
 pub use error::Error;
 pub use exports::{ExportCursor, ExportQuery, ExportRow};
 pub use filebucket::Filebucket;
+pub use import::{ImportRow, Imported};
+pub use inventory::{CertificateRow, CertificateState, Counts, StatusQuery};
+pub use masters::MasterRow;
 pub use nodes::{Compilation, fact};
 pub use reports::{REPORTS_PER_NODE, ReportRow};
 pub use requests::{DecisionRow, RequestKey, RequestRow, Submission};
+pub use revocation::Cleaned;
 
 use lock::Lock;
 use writer::{Work, Writer};

@@ -181,6 +181,12 @@ impl Store {
         .await
     }
 
+    /// Forgets all requests of a name; answers how many there were.
+    pub async fn drop_requests_of(&self, certname: &str) -> Result<u64, Error> {
+        let certname = certname.to_owned();
+        self.write(move |connection| Box::pin(async move { drop_all_of(connection, &certname).await })).await
+    }
+
     /// Forgets every request first submitted before `before` (unix seconds); answers how many.
     pub async fn expire_requests(&self, before: i64) -> Result<u64, Error> {
         self.write(move |connection| {
@@ -194,6 +200,12 @@ impl Store {
         })
         .await
     }
+}
+
+pub(crate) async fn drop_all_of(connection: &mut SqliteConnection, certname: &str) -> Result<u64, Error> {
+    let done =
+        sqlx::query("DELETE FROM requests WHERE certname = $1").bind(certname).execute(connection).await?;
+    Ok(done.rows_affected())
 }
 
 async fn find(connection: &mut SqliteConnection, key: &RequestKey) -> Result<Option<RequestRow>, Error> {

@@ -1,6 +1,6 @@
 //! The database file and its tables.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -12,7 +12,10 @@ use sqlx::{Row, SqlSafeStr};
 use crate::{Error, cannot_open};
 
 /// In order; one that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "first", include_str!("../migrations/0001_first.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first", include_str!("../migrations/0001_first.sql")),
+    (2, "authority", include_str!("../migrations/0002_authority.sql")),
+];
 
 /// Makes the file and its folder where they are missing, so that nobody else can read either.
 /// SQLite gives its `-wal` and `-shm` files the same mode.
@@ -34,6 +37,14 @@ pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(path)
         .map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+/// Makes the names in the folder of `path` last through a power cut.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| Error::Io { path: folder.to_owned(), source })
 }
 
 pub(crate) async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), Error> {

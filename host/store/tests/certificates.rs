@@ -28,6 +28,7 @@ fn certificate(serial: &str, certname: &str) -> CertificateRow {
         revoked_at: None,
         revocation_reason: None,
         superseded_by: None,
+        cleaned_at: None,
     }
 }
 

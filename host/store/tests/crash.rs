@@ -26,6 +26,7 @@ fn certificate(serial: &str) -> CertificateRow {
         revoked_at: None,
         revocation_reason: None,
         superseded_by: None,
+        cleaned_at: None,
     }
 }
 

@@ -1,0 +1,1 @@
+//! Which indexes SQLite uses.
