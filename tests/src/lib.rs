@@ -15,6 +15,7 @@ pub mod master;
 pub mod network;
 pub mod packages;
 pub mod plugins;
+pub mod puppetserver;
 pub mod reference;
 pub mod request;
 pub mod s3;
