@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::PoisonError;
 
-use pki::{AltName, Certificate, Certname, Extension, KeyKind, PP_CLI_AUTH, SigningKey, Template};
+use pki::{AltName, Certificate, Certname, Extension, KeyKind, PP_CLI_AUTH, Sign as _, SigningKey, Template};
 use time::OffsetDateTime;
 
 use crate::Error;

@@ -47,6 +47,10 @@ pub struct Certificate {
     pub(crate) subject_der: Vec<u8>,
     pub(crate) issuer_der: Vec<u8>,
     pub(crate) subject_key_id: Option<Vec<u8>>,
+    /// The path length constraint of a CA.
+    pub(crate) path_len: Option<u32>,
+    /// Whether its key usage, if it has one, lets it sign certificates and CRLs.
+    pub(crate) signs_all: bool,
 }
 
 /// Why bytes are no certificate that we can use.
@@ -113,6 +117,8 @@ impl Certificate {
             subject_der: x509.subject().as_raw().to_vec(),
             issuer_der: x509.issuer().as_raw().to_vec(),
             subject_key_id: None,
+            path_len: None,
+            signs_all: true,
         };
         certificate.read_extensions(&x509);
         Ok(certificate)
@@ -151,6 +157,10 @@ impl Certificate {
             let oid = extension.oid.to_id_string();
             match extension.parsed_extension() {
                 ParsedExtension::SubjectKeyIdentifier(id) => self.subject_key_id = Some(id.0.to_vec()),
+                ParsedExtension::BasicConstraints(basic) => self.path_len = basic.path_len_constraint,
+                ParsedExtension::KeyUsage(usage) => {
+                    self.signs_all = usage.key_cert_sign() && usage.crl_sign();
+                }
                 ParsedExtension::SubjectAlternativeName(names) => {
                     self.alt_names.extend(names.general_names.iter().filter_map(|name| match name {
                         GeneralName::DNSName(name) => AltName::dns(name).ok(),

@@ -8,9 +8,11 @@ use rcgen::{
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::certificate::{Certificate, signed_by};
+use crate::encode::{self, library};
+use crate::issuer::Issuer;
 use crate::pem;
 use crate::serial::Serial;
-use crate::sign::{Issuer, SignError, library};
+use crate::sign::SignError;
 
 /// Why a certificate is revoked (RFC 5280, 5.3.1), under the RFC's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,15 +143,17 @@ pub fn sign(
         // alone it would name a key that does not exist.
         key_identifier_method: KeyIdMethod::PreSpecified(issuer.key_id.clone()),
     };
-    let signed = params.signed_by(&issuer.inner).map_err(library)?;
     let own = issuer.certificate();
+    let encoded = params.signed_by(&encode::issuer(&own.key, &issuer.key_id)).map_err(library)?;
+    // TBSCertList: version, algorithm, issuer, …
+    let der = encode::sign(encoded.der(), &[(2, &own.subject_der)], &*issuer.key)?;
     Ok(Crl {
         number,
         this_update,
         next_update,
         issuer: own.subject_name(),
         entries,
-        der: signed.der().to_vec(),
+        der,
         issuer_der: own.subject_der.clone(),
     })
 }
@@ -162,6 +166,15 @@ impl Crl {
     pub fn parse_pem(text: &[u8]) -> Result<Crl, CrlError> {
         let der = pem::one(text, &["X509 CRL"]).map_err(|e| CrlError::Pem(e.to_string()))?;
         Crl::parse_der(der)
+    }
+
+    /// Reads a PEM text of lists and nothing else, in the text's order; there is at least one.
+    ///
+    /// # Errors
+    /// [`CrlError`], the first.
+    pub fn parse_pem_all(text: &[u8]) -> Result<Vec<Crl>, CrlError> {
+        let blocks = pem::every(text, "X509 CRL").map_err(|e| CrlError::Pem(e.to_string()))?;
+        blocks.into_iter().map(Crl::parse_der).collect()
     }
 
     /// Reads a list in DER.
@@ -209,6 +222,11 @@ impl Crl {
     /// The list in PEM.
     pub fn to_pem(&self) -> String {
         pem::write("X509 CRL", &self.der)
+    }
+
+    /// Whether both are in the same CA's name.
+    pub(crate) fn same_issuer(&self, other: &Crl) -> bool {
+        self.issuer_der == other.issuer_der
     }
 
     /// Whether `issuer`'s key signed it and it is in `issuer`'s name.

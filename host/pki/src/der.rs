@@ -72,6 +72,22 @@ impl<'a> Value<'a> {
         self.inner()
     }
 
+    /// The values in a universal SEQUENCE or SET one after the other, however many there are.
+    pub fn each(&self, tag: u32) -> Result<impl Iterator<Item = Result<Value<'a>, NotDer>>, NotDer> {
+        if self.class != Class::Universal || self.tag != tag || !self.constructed {
+            return Err(NotDer);
+        }
+        let mut rest = self.content;
+        Ok(std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let first = Value::first(rest);
+            rest = first.map_or(&[], |(_, more)| more);
+            Some(first.map(|(value, _)| value))
+        }))
+    }
+
     /// Values in a constructed, context-specific value of this tag.
     pub fn context_children(&self, tag: u32) -> Result<Vec<Value<'a>>, NotDer> {
         if self.class != Class::ContextSpecific || self.tag != tag {

@@ -1,13 +1,11 @@
-//! Public keys that we certify, and the private keys that sign.
+//! Public keys that we certify.
 
 use std::fmt;
 
 use aws_lc_rs::signature as verification;
-use rcgen::{KeyPair, PublicKeyData as _};
 
 use crate::der::{self, Value};
 use crate::fingerprint::Fingerprint;
-use crate::pem;
 
 const RSA: &str = "1.2.840.113549.1.1.1";
 const EC: &str = "1.2.840.10045.2.1";
@@ -50,7 +48,7 @@ pub struct PublicKey {
     /// The SubjectPublicKeyInfo in DER, in the one encoding that it has.
     pub spki_der: Vec<u8>,
     /// Content of the BIT STRING in it.
-    point: Vec<u8>,
+    pub(crate) point: Vec<u8>,
 }
 
 /// Why a key is not accepted.
@@ -71,9 +69,26 @@ pub enum KeyError {
     /// A private key that cannot be read.
     #[error("the private key cannot be read: it must be one unencrypted PKCS#8, PKCS#1 or SEC1 key in PEM")]
     Private,
+    /// A private key in an encrypted form that we don't read.
+    #[error(
+        "the private key is encrypted in a form that is not read ({0}); `openssl pkcs8 -topk8 -v2 aes-256-cbc` writes one that is"
+    )]
+    Encryption(String),
+    /// An encrypted private key and no passphrase.
+    #[error("the private key is encrypted: its passphrase is needed")]
+    PassphraseMissing,
+    /// The passphrase doesn't open the key.
+    #[error("the private key cannot be decrypted: the passphrase is wrong, or the file is damaged")]
+    PassphraseWrong,
+    /// A passphrase without a single byte.
+    #[error("the passphrase is empty")]
+    PassphraseEmpty,
     /// The random source failed.
     #[error("the key cannot be made: {0}")]
     Generation(String),
+    /// None of [`KeyKind`](crate::KeyKind)'s names.
+    #[error("{0:?} is no kind of key; ec-p256, ec-p384, rsa-2048, rsa-3072 and rsa-4096 are")]
+    Kind(String),
 }
 
 impl PublicKey {
@@ -175,79 +190,6 @@ fn curve_of(oid: &str, point: &[u8]) -> Result<(KeyAlgorithm, u32), KeyError> {
         return Err(KeyError::Encoding);
     }
     Ok((algorithm, bits))
-}
-
-/// Kinds of key that we make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyKind {
-    /// ECDSA on NIST P-256: small and fast, and every agent of Puppet 5 and later takes it.
-    #[default]
-    EcP256,
-    /// RSA with 4096 bits, as Puppet's own CA has it.
-    Rsa4096,
-}
-
-/// A private key. It never shows in `Debug` output.
-pub struct SigningKey {
-    pub(crate) pair: KeyPair,
-    public: PublicKey,
-}
-
-impl SigningKey {
-    /// Makes a key. RSA takes a second or so: call it where waiting hurts nobody.
-    ///
-    /// # Errors
-    /// [`KeyError::Generation`] when the library or the random source fails.
-    pub fn generate(kind: KeyKind) -> Result<SigningKey, KeyError> {
-        let pair = match kind {
-            KeyKind::EcP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
-            KeyKind::Rsa4096 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_4096),
-        };
-        SigningKey::new(pair.map_err(|e| KeyError::Generation(e.to_string()))?)
-    }
-
-    /// Opens an unencrypted PKCS#8, PKCS#1 (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`) key.
-    ///
-    /// # Errors
-    /// [`KeyError`]; it quotes nothing of the text.
-    pub fn from_pem(text: &[u8]) -> Result<SigningKey, KeyError> {
-        // OpenSSL writes the curve's parameters as a block of their own before a SEC1 key.
-        let blocks = pem::all(text).map_err(|_| KeyError::Private)?;
-        let mut keys = blocks.into_iter().filter(|(label, _)| label != "EC PARAMETERS");
-        let (Some((label, der)), None) = (keys.next(), keys.next()) else { return Err(KeyError::Private) };
-        if !["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"].contains(&label.as_str()) {
-            return Err(KeyError::Private);
-        }
-        SigningKey::new(KeyPair::try_from(der).map_err(|_| KeyError::Private)?)
-    }
-
-    fn new(pair: KeyPair) -> Result<SigningKey, KeyError> {
-        let public = PublicKey::parse(&pair.subject_public_key_info())?;
-        Ok(SigningKey { pair, public })
-    }
-
-    /// The key as PEM, for a file that only its owner may read.
-    pub fn to_secret_pem(&self) -> String {
-        let der = self.pair.serialized_der();
-        // A key is written as it was read or made, so the label follows its content.
-        let label = match Value::only(der).and_then(|v| v.children(der::SEQUENCE)).as_deref() {
-            Ok([_, second, ..]) if second.primitive(der::INTEGER).is_ok() => "RSA PRIVATE KEY",
-            Ok([_, second, ..]) if second.primitive(der::OCTET_STRING).is_ok() => "EC PRIVATE KEY",
-            _ => "PRIVATE KEY",
-        };
-        pem::write(label, der)
-    }
-
-    /// Its public half.
-    pub fn public(&self) -> &PublicKey {
-        &self.public
-    }
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({} {})", self.public.algorithm, self.public.digest())
-    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,18 @@ pub(crate) fn one(text: &[u8], labels: &[&str]) -> Result<Vec<u8>, PemError> {
     Ok(content)
 }
 
+/// The contents of one block or more, which all have this label.
+pub(crate) fn every(text: &[u8], label: &str) -> Result<Vec<Vec<u8>>, PemError> {
+    let blocks = all(text)?;
+    if blocks.is_empty() {
+        return Err(PemError::None);
+    }
+    let content = |(found, content): (String, _)| {
+        if found == label { Ok(content) } else { Err(PemError::Label(found.chars().take(40).collect())) }
+    };
+    blocks.into_iter().map(content).collect()
+}
+
 /// Every block: label and content.
 pub(crate) fn all(text: &[u8]) -> Result<Vec<(String, Vec<u8>)>, PemError> {
     let text = std::str::from_utf8(text).map_err(|_| PemError::None)?;

@@ -1,17 +1,14 @@
 //! Certificates, written from our own model.
 
-use std::fmt;
-
-use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
-};
-use time::{OffsetDateTime, UtcOffset};
+use rcgen::{CustomExtension, IsCa, KeyUsagePurpose, SanType};
+use time::OffsetDateTime;
 
 use crate::certificate::{Certificate, CertificateError};
 use crate::certname::Certname;
+use crate::encode::{self, Unsigned, library};
 use crate::extension::{Extension, KNOWN_SECRETS};
-use crate::key::{PublicKey, SigningKey};
+use crate::issuer::Issuer;
+use crate::key::PublicKey;
 use crate::name::AltName;
 use crate::request::CertificateRequest;
 use crate::serial::Serial;
@@ -53,11 +50,15 @@ pub enum SignError {
     /// The private key is another one's.
     #[error("the private key does not belong to the certificate of {0:?}")]
     WrongKey(String),
-    /// A subject that would not come out of our encoder as it went in.
-    #[error(
-        "the issuer's name {0:?} cannot be written exactly as its certificate has it; a single common name can"
-    )]
-    IssuerName(String),
+    /// Only a self-signed certificate can be renewed without its issuer.
+    #[error("the certificate of {0:?} is not self-signed: ask the CA above it for another")]
+    NotARoot(String),
+    /// The key may sign certificates and revocation lists of its CA alone, and this is neither.
+    #[error("the signer refuses: {0}")]
+    Refused(String),
+    /// The key cannot be reached.
+    #[error("the signer does not answer: {0}")]
+    Unavailable(String),
     /// A name or an identifier that does not fit in a certificate.
     #[error("{0:?} does not fit in a certificate")]
     Field(String),
@@ -67,62 +68,6 @@ pub enum SignError {
     /// What was signed could not be read back.
     #[error("the signed certificate cannot be read back: {0}")]
     ReadBack(#[from] CertificateError),
-}
-
-/// A CA: its certificate and its private key, which stays inside.
-pub struct Issuer {
-    certificate: Certificate,
-    pub(crate) inner: rcgen::Issuer<'static, KeyPair>,
-    pub(crate) key_id: Vec<u8>,
-}
-
-impl Issuer {
-    /// Joins a CA's certificate and key, and checks that they belong together and work.
-    ///
-    /// # Errors
-    /// [`SignError`] when the certificate is no CA's, the key another's, or the name not writable.
-    pub fn open(certificate: Certificate, key: SigningKey) -> Result<Issuer, SignError> {
-        if key.public() != &certificate.key {
-            return Err(SignError::WrongKey(certificate.subject_cn));
-        }
-        let inner =
-            rcgen::Issuer::from_ca_cert_der(&certificate.der.as_slice().into(), key.pair).map_err(library)?;
-        let usages = inner.key_usages();
-        let wanted = [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        if !certificate.is_ca || !usages.is_empty() && !wanted.iter().all(|usage| usages.contains(usage)) {
-            return Err(SignError::NotAnIssuer(certificate.subject_cn));
-        }
-        let key_id = certificate.subject_key_id.clone().unwrap_or_else(|| certificate.key.sha1_key_id());
-        let issuer = Issuer { certificate, inner, key_id };
-        issuer.try_out()?;
-        Ok(issuer)
-    }
-
-    /// Its own certificate.
-    pub fn certificate(&self) -> &Certificate {
-        &self.certificate
-    }
-
-    /// Signs a throw-away certificate, so that a CA that cannot sign is found when it is opened.
-    fn try_out(&self) -> Result<(), SignError> {
-        let own = &self.certificate;
-        let template = Template {
-            serial: own.serial.clone(),
-            certname: Certname::parse("try-out").map_err(|e| SignError::Field(e.to_string()))?,
-            key: own.key.clone(),
-            not_before: own.not_before,
-            not_after: own.not_after,
-            alt_names: Vec::new(),
-            extensions: Vec::new(),
-        };
-        sign_certificate(&template, self).map(drop)
-    }
-}
-
-impl fmt::Debug for Issuer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Issuer").field("certificate", &self.certificate).finish_non_exhaustive()
-    }
 }
 
 impl Template {
@@ -164,27 +109,6 @@ impl Template {
     }
 }
 
-/// Makes a self-signed CA that may sign leaf certificates and CRLs, and nothing below another CA.
-///
-/// # Errors
-/// [`SignError`] when the validity is empty or the library fails.
-pub fn create_issuer(
-    common_name: &str,
-    key: SigningKey,
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
-) -> Result<Issuer, SignError> {
-    if not_after <= not_before {
-        return Err(SignError::Validity(not_before, not_after));
-    }
-    let serial = Serial::random().map_err(|e| SignError::Library(e.to_string()))?;
-    let mut params = params(common_name, &serial, key.public(), not_before, not_after);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key.pair).map_err(library)?;
-    Issuer::open(Certificate::parse_der(certificate.der())?, key)
-}
-
 /// Signs a certificate for an agent or a server. The template's serial must be one never used before;
 /// keeping that promise is the caller's part.
 ///
@@ -197,7 +121,7 @@ pub fn sign_certificate(template: &Template, issuer: &Issuer) -> Result<Certific
         return Err(SignError::Validity(not_before, not_after));
     }
     let mut params =
-        params(template.certname.as_str(), &template.serial, &template.key, not_before, not_after);
+        encode::params(template.certname.as_str(), &template.serial, &template.key, not_before, not_after);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
 
@@ -225,37 +149,13 @@ pub fn sign_certificate(template: &Template, issuer: &Issuer) -> Result<Certific
         params.custom_extensions.push(CustomExtension::from_oid_content(&arcs, extension.der.clone()));
     }
 
-    let key = SubjectPublicKeyInfo::from_der(&template.key.spki_der).map_err(library)?;
-    let signed = params.signed_by(&key, &issuer.inner).map_err(library)?;
-    let certificate = Certificate::parse_der(signed.der())?;
-    if certificate.issuer_der != own.subject_der {
-        return Err(SignError::IssuerName(own.subject_cn.clone()));
-    }
-    Ok(certificate)
+    let by = encode::issuer(&own.key, &issuer.key_id);
+    let encoded = params.signed_by(&Unsigned(&template.key), &by).map_err(library)?;
+    // TBSCertificate: version, serial, algorithm, issuer, …
+    let der = encode::sign(encoded.der(), &[(3, &own.subject_der)], &*issuer.key)?;
+    Ok(Certificate::parse_der(&der)?)
 }
 
 /// SEQUENCE { serverAuth, clientAuth } (RFC 5280, 4.2.1.12).
 const SERVER_AND_CLIENT: [u8; 22] =
     [0x30, 20, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
-
-fn params(
-    common_name: &str,
-    serial: &Serial,
-    key: &PublicKey,
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
-) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params.serial_number = Some(SerialNumber::from_slice(serial.as_be_bytes()));
-    params.not_before = not_before.to_offset(UtcOffset::UTC);
-    params.not_after = not_after.to_offset(UtcOffset::UTC);
-    params.use_authority_key_identifier_extension = true;
-    params.key_identifier_method = KeyIdMethod::PreSpecified(key.sha1_key_id());
-    params
-}
-
-pub(crate) fn library(error: rcgen::Error) -> SignError {
-    SignError::Library(error.to_string())
-}
