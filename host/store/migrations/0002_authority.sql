@@ -14,7 +14,7 @@ CREATE INDEX certificates_current_revoked ON certificates (certname)
     WHERE revoked_at IS NOT NULL AND superseded_by IS NULL AND cleaned_at IS NULL AND length(der) > 0;
 
 -- By end of life: what is counted, what ends soon, what can be forgotten.
-CREATE INDEX certificates_ending ON certificates (not_after, revoked_at, superseded_by, length(der))
+CREATE INDEX certificates_ending ON certificates (not_after, revoked_at, superseded_by, length(der), cleaned_at)
     WHERE cleaned_at IS NULL;
 
 -- Keys that were given up.

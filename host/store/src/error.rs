@@ -100,6 +100,12 @@ pub enum Error {
     /// No space left for the database; nothing of the write was kept.
     #[error("no space left for the store: free some on its disk")]
     Full,
+    /// The disk under the database failed, or can no longer be written: an input or output error, or a
+    /// file system that went read-only. The write is answered as failed; nothing later builds on it.
+    #[error(
+        "the store's disk failed ({0}): look at the disk and the system's log; the write can be tried again"
+    )]
+    Disk(Arc<sqlx::Error>),
     /// A write through [`crate::Store::open_read_only`].
     #[error("the store was opened for reading only")]
     ReadOnly,
@@ -125,20 +131,69 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Error {
-        if is_full(&error) { Error::Full } else { Error::Database(error) }
+        match primary_code(&error) {
+            Some(FULL) => Error::Full,
+            Some(IOERR | READONLY | CANTOPEN) => Error::Disk(Arc::new(error)),
+            _ => Error::Database(error),
+        }
     }
 }
 
-impl Error {
-    /// A group's commit failed; every write in it gets the same answer.
-    pub(crate) fn not_committed(error: Arc<sqlx::Error>) -> Error {
-        if is_full(&error) { Error::Full } else { Error::NotCommitted(error) }
+/// Why a whole group of writes was rolled back; each of them is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    Full,
+    Disk(Arc<sqlx::Error>),
+    Other(Arc<sqlx::Error>),
+}
+
+impl Fault {
+    /// The fault, if any, that made SQLite roll back more than the write that met it.
+    pub(crate) fn of(error: &Error) -> Option<Fault> {
+        match error {
+            Error::Full => Some(Fault::Full),
+            Error::Disk(source) => Some(Fault::Disk(Arc::clone(source))),
+            _ => None,
+        }
     }
 }
 
-/// SQLITE_FULL, <https://www.sqlite.org/rescode.html#full>.
-fn is_full(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "13")
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Fault {
+        match Error::from(error) {
+            Error::Full => Fault::Full,
+            Error::Disk(source) => Fault::Disk(source),
+            Error::Database(source) => Fault::Other(Arc::new(source)),
+            other => Fault::Other(Arc::new(sqlx::Error::Protocol(other.to_string()))),
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Error {
+        match fault {
+            Fault::Full => Error::Full,
+            Fault::Disk(source) => Error::Disk(source),
+            Fault::Other(source) => Error::NotCommitted(source),
+        }
+    }
+}
+
+// <https://www.sqlite.org/rescode.html>: the low byte of a code is its kind.
+const ERROR: u32 = 1;
+const READONLY: u32 = 8;
+const IOERR: u32 = 10;
+const FULL: u32 = 13;
+const CANTOPEN: u32 = 14;
+
+/// Whether a ROLLBACK failed because there is nothing to roll back: SQLite has done so by itself.
+pub(crate) fn is_no_transaction(error: &sqlx::Error) -> bool {
+    primary_code(error) == Some(ERROR)
+}
+
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 fn holder(pid: Option<u32>) -> String {

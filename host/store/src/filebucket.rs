@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,10 @@ impl Filebucket {
             }
             match path.try_exists() {
                 Ok(true) => Ok(()),
-                _ => write(&path, &content).map_err(|source| Error::Io { path, source }),
+                _ => {
+                    schema::create_folder(path.parent().unwrap_or(&path))?;
+                    write(&path, &content).map_err(|source| Error::Io { path, source })
+                }
             }
         })
         .await
@@ -101,7 +104,6 @@ fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     /// Tells apart writers of the same content in this process.
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().unwrap_or(path);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let temporary = folder.join(format!(".{}.{count}.tmp", std::process::id()));
     let written = OpenOptions::new()

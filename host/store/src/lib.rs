@@ -76,17 +76,10 @@ impl Store {
     pub async fn open(path: &Path) -> Result<Store, Error> {
         schema::create_file(path)?;
         let lock = Lock::take(path)?;
-        let mut connection = options(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            // Deleted requests held challenge passwords: no copy stays on pages that are written anyway.
-            .pragma("secure_delete", "FAST")
-            .connect()
-            .await
-            .map_err(|e| cannot_open(path, e))?;
+        let mut connection = connect(path).await.map_err(|e| cannot_open(path, e))?;
         schema::migrate(path, &mut connection).await?;
         let readers = readers(path).await?;
-        let writer = Writer::start(connection, lock);
+        let writer = Writer::start(path, connection, lock);
         Ok(Store { path: path.to_owned(), readers, writer: Some(writer) })
     }
 
@@ -154,6 +147,17 @@ impl Store {
             None => Err(Error::ReadOnly),
         }
     }
+}
+
+/// A connection that writes.
+async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    options(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // Deleted requests held challenge passwords: no copy stays on pages that are written anyway.
+        .pragma("secure_delete", "FAST")
+        .connect()
+        .await
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

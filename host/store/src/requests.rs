@@ -7,6 +7,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use crate::{Error, Store};
 
+pub(crate) const DROP_OF_NAME: &str = "DELETE FROM requests WHERE certname = $1";
+
 /// Which request: several keys may wait for one name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestKey {
@@ -203,8 +205,7 @@ impl Store {
 }
 
 pub(crate) async fn drop_all_of(connection: &mut SqliteConnection, certname: &str) -> Result<u64, Error> {
-    let done =
-        sqlx::query("DELETE FROM requests WHERE certname = $1").bind(certname).execute(connection).await?;
+    let done = sqlx::query(DROP_OF_NAME).bind(certname).execute(connection).await?;
     Ok(done.rows_affected())
 }
 

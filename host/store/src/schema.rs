@@ -24,19 +24,26 @@ pub(crate) fn create_file(path: &Path) -> Result<(), Error> {
         create_folder(folder)?;
     }
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
+        Ok(_) => sync_folder(path),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(Error::Io { path: path.to_owned(), source }),
     }
 }
 
-/// A folder of mode 0700, where there is none yet.
+/// A folder of mode 0700, where there is none yet, and its parents. Their names last through a power
+/// cut, or else all that is ever synced inside may be gone after it.
 pub(crate) fn create_folder(path: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| Error::Io { path: path.to_owned(), source })
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_folder(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+        Ok(()) => sync_folder(path),
+    }
 }
 
 /// Makes the names in the folder of `path` last through a power cut.

@@ -4,29 +4,48 @@
 //! piece of work runs inside a savepoint of its own: one that fails takes only itself back. No answer
 //! is given before the commit. Because the task does the work, a caller that goes away (a client
 //! that hangs up) leaves no half transaction behind: its write happens as a whole.
+//!
+//! A disk that fails or is full fails writes, never the writer: the next group starts over, on a new
+//! connection where the old one is not to be trusted.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::Error;
+use crate::error::{Fault, is_no_transaction};
 use crate::lock::Lock;
+use crate::{BUSY, Error, connect};
 
 /// Writes that may wait for the writer; beyond it, callers wait for a place.
 const QUEUE: usize = 1024;
 /// Writes that share one commit.
 const GROUP: usize = 128;
+/// Bytes of the write-ahead log from which on the writer makes readers let go of it. SQLite by itself
+/// starts the log anew only at a moment when nobody reads, and there may be none for hours.
+const LOG: u64 = 64 * 1024 * 1024;
+/// Bytes that the log grows by before that is tried again, should a long reader not have let go.
+const LOG_STEP: u64 = 16 * 1024 * 1024;
+/// How long writes wait for readers then.
+const LET_GO: Duration = Duration::from_millis(250);
 
 /// The future of a piece of work on the writing connection.
 pub(crate) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
 
 /// Tells the caller how it went, once the commit is known to have held or not.
-type Settle = Box<dyn FnOnce(Result<(), Arc<sqlx::Error>>) + Send>;
-type Ran<'c> = Pin<Box<dyn Future<Output = (bool, Settle)> + Send + 'c>>;
+type Settle = Box<dyn FnOnce(Result<(), Fault>) + Send>;
+type Ran<'c> = Pin<Box<dyn Future<Output = (End, Settle)> + Send + 'c>>;
+
+/// How a piece of work wants its savepoint to end.
+enum End {
+    Keep,
+    /// With the fault it met, which may have rolled back the whole group.
+    Undo(Option<Fault>),
+}
 
 trait Job: Send {
     /// Does the work; says whether to keep it.
@@ -52,10 +71,14 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// The lock goes when the connection has gone, not before.
-    pub(crate) fn start(connection: SqliteConnection, lock: Lock) -> Writer {
+    pub(crate) fn start(path: &Path, connection: SqliteConnection, lock: Lock) -> Writer {
         let (queue, messages) = mpsc::channel(QUEUE);
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let desk =
+            Desk { path: path.to_owned(), log: log.into(), retry_at: LOG, connection: Some(connection) };
         let task = tokio::spawn(async move {
-            run(connection, messages).await;
+            desk.run(messages).await;
             drop(lock);
         });
         Writer { queue, task: Mutex::new(Some(task)) }
@@ -91,95 +114,172 @@ where
         let Piece { work, reply } = *self;
         Box::pin(async move {
             let outcome = work(connection).await;
-            let keep = outcome.is_ok();
+            let end = outcome.as_ref().map_or_else(|error| End::Undo(Fault::of(error)), |_| End::Keep);
             let settle: Settle = Box::new(move |committed| {
-                let answer = outcome.and_then(|value| match committed {
-                    Ok(()) => Ok(value),
-                    Err(error) => Err(Error::not_committed(error)),
-                });
+                let answer = outcome.and_then(|value| Ok(committed.map(|()| value)?));
                 // Nobody may be listening any more; the write stands all the same.
                 let _ = reply.send(answer);
             });
-            (keep, settle)
+            (end, settle)
         })
     }
 
     fn refuse(self: Box<Self>) -> Settle {
         let reply = self.reply;
         Box::new(move |committed| {
-            let error = committed.err().map_or(Error::Closed, Error::not_committed);
-            let _ = reply.send(Err(error));
+            let _ = reply.send(Err(committed.err().map_or(Error::Closed, Error::from)));
         })
     }
 }
 
-async fn run(mut connection: SqliteConnection, mut messages: mpsc::Receiver<Message>) {
-    let mut open = true;
-    while open {
-        let mut jobs = Vec::new();
-        let mut next = messages.recv().await;
-        open = next.is_some();
-        while let Some(message) = next.take() {
-            match message {
-                Message::Write(job) => jobs.push(job),
-                Message::Close => {
-                    open = false;
-                    break;
+/// What the task works with.
+struct Desk {
+    path: PathBuf,
+    /// The file of the write-ahead log.
+    log: PathBuf,
+    /// The size of the log at which it is next tried to start it anew.
+    retry_at: u64,
+    /// `None` while the disk does not let us have one.
+    connection: Option<SqliteConnection>,
+}
+
+impl Desk {
+    async fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        let mut open = true;
+        while open {
+            let mut jobs = Vec::new();
+            let mut next = messages.recv().await;
+            open = next.is_some();
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Write(job) => jobs.push(job),
+                    Message::Close => {
+                        open = false;
+                        break;
+                    }
+                }
+                if jobs.len() < GROUP {
+                    next = messages.try_recv().ok();
                 }
             }
-            if jobs.len() < GROUP {
-                next = messages.try_recv().ok();
+            if !jobs.is_empty() {
+                self.commit(jobs).await;
+                self.bound_log().await;
             }
         }
-        if !jobs.is_empty() {
-            commit(&mut connection, jobs).await;
+        self.disconnect().await;
+    }
+
+    /// One transaction for all of `jobs`.
+    async fn commit(&mut self, jobs: Vec<Box<dyn Job>>) {
+        let mut settles = Vec::with_capacity(jobs.len());
+        let outcome = match self.connected().await {
+            Ok(connection) => group(connection, jobs, &mut settles).await,
+            Err(fault) => {
+                settles.extend(jobs.into_iter().map(|job| job.refuse()));
+                Err(fault)
+            }
+        };
+        if let Err(fault) = &outcome {
+            tracing::error!(error = %Error::from(fault.clone()), writes = settles.len(), "nothing was written");
+            self.recover(fault).await;
+        }
+        for settle in settles {
+            settle(outcome.clone());
         }
     }
-    if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "the store's database did not close cleanly");
+
+    /// Makes sure that nothing of a broken group is left for the next one to commit.
+    async fn recover(&mut self, fault: &Fault) {
+        let Some(connection) = &mut self.connection else { return };
+        let sound = match sqlx::query("ROLLBACK").execute(&mut *connection).await {
+            Ok(_) => true,
+            // SQLite rolls back by itself when the disk is full.
+            Err(error) => is_no_transaction(&error),
+        };
+        // After an error of the disk, what a connection remembers of it may not be what is there.
+        if !sound || matches!(fault, Fault::Disk(_)) {
+            self.disconnect().await;
+        }
+    }
+
+    async fn connected(&mut self) -> Result<&mut SqliteConnection, Fault> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.path).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    async fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the store's database did not close cleanly");
+        }
+    }
+
+    /// Keeps the log from growing without end beside readers that overlap.
+    async fn bound_log(&mut self) {
+        let size = std::fs::metadata(&self.log).map_or(0, |file| file.len());
+        if size < self.retry_at {
+            return;
+        }
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = start_log_anew(connection).await
+        {
+            tracing::warn!(%error, "the store's write-ahead log could not be folded in; it will be tried again");
+        }
+        let size = std::fs::metadata(&self.log).map_or(0, |file| file.len());
+        self.retry_at = LOG.max(size.saturating_add(LOG_STEP));
     }
 }
 
-/// One transaction for all of `jobs`.
-async fn commit(connection: &mut SqliteConnection, jobs: Vec<Box<dyn Job>>) {
-    let mut settles = Vec::with_capacity(jobs.len());
-    let outcome = group(connection, jobs, &mut settles).await;
-    if outcome.is_err() {
-        // It may be gone already: SQLite rolls back by itself when the disk is full.
-        let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-    }
-    let outcome = outcome.map_err(Arc::new);
-    for settle in settles {
-        settle(outcome.clone());
-    }
+async fn start_log_anew(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let timeout = |time: Duration| sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
+    sqlx::query(timeout(LET_GO)).execute(&mut *connection).await?;
+    // Once all of the log is in the database, readers that begin no longer need the log; this waits for
+    // those that began before. That a long one holds out is no error.
+    let folded = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await;
+    sqlx::query(timeout(BUSY)).execute(&mut *connection).await?;
+    folded.map(|_| ())
 }
 
 async fn group(
     connection: &mut SqliteConnection,
     jobs: Vec<Box<dyn Job>>,
     settles: &mut Vec<Settle>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), Fault> {
     // IMMEDIATE takes the write lock at once, so that what a job reads cannot change under it.
-    let mut broken = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await.err();
+    let mut broken = execute(connection, "BEGIN IMMEDIATE").await.err();
     for job in jobs {
         if broken.is_none() {
-            broken = sqlx::query("SAVEPOINT job").execute(&mut *connection).await.err();
+            broken = execute(connection, "SAVEPOINT job").await.err();
         }
         if broken.is_some() {
             settles.push(job.refuse());
             continue;
         }
-        let (keep, settle) = job.run(connection).await;
+        let (end, settle) = job.run(connection).await;
         settles.push(settle);
         // Where SQLite rolled everything back by itself, there is no savepoint left and this fails:
-        // then the earlier jobs of the group are lost too, and are told so.
-        let end = if keep { "RELEASE job" } else { "ROLLBACK TO job" };
-        broken = sqlx::query(end).execute(&mut *connection).await.err();
+        // then the earlier jobs of the group are lost too, and are told so, and why.
+        broken = match end {
+            End::Keep => execute(connection, "RELEASE job").await.err(),
+            End::Undo(fault) => {
+                execute(connection, "ROLLBACK TO job").await.err().map(|e| fault.unwrap_or(e))
+            }
+        };
     }
     match broken {
-        Some(error) => Err(error),
-        None => sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| ()),
+        Some(fault) => Err(fault),
+        None => execute(connection, "COMMIT").await,
     }
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), Fault> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
 }
 
 #[cfg(test)]
