@@ -13,6 +13,7 @@ pub mod hadoop;
 pub mod machine;
 pub mod master;
 pub mod network;
+pub mod openssl;
 pub mod packages;
 pub mod plugins;
 pub mod puppetserver;

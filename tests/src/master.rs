@@ -337,7 +337,11 @@ impl Master {
         bail!("the master is not ready after {START_LIMIT:?}:\n{}", self.log())
     }
 
-    fn program(&self, arguments: &[&str]) -> Result<Command> {
+    /// The program with this master's configuration, its environment and these arguments, not started yet.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn program(&self, arguments: &[&str]) -> Result<Command> {
         let program = program()?;
         let mut command = match self.words.split_first() {
             None => Command::new(program),

@@ -3,7 +3,7 @@
 //!
 //! It keeps its files where its package puts them, inside the machine.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -100,17 +100,8 @@ impl PuppetServer {
         command.arg("foreground").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut server = command.spawn().context("cannot start puppetserver")?;
         // Read, so that it never waits for a full pipe.
-        let streams: [Option<Box<dyn std::io::Read + Send>>; 2] = [
-            server.stdout.take().map(|s| Box::new(s) as Box<_>),
-            server.stderr.take().map(|s| Box::new(s) as Box<_>),
-        ];
-        for stream in streams.into_iter().flatten() {
-            std::thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    eprintln!("puppetserver: {line}");
-                }
-            });
-        }
+        follow(server.stdout.take().context("no output")?);
+        follow(server.stderr.take().context("no output")?);
         let client = Client::stranger(self.address)?;
         let server = self.server.insert(server);
         while since.elapsed() < START_LIMIT {
@@ -144,6 +135,15 @@ impl Drop for PuppetServer {
             let _ = server.wait();
         }
     }
+}
+
+/// Shows what the server says; of a test that fails the harness prints it.
+fn follow(stream: impl Read + Send + 'static) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            eprintln!("puppetserver: {line}");
+        }
+    });
 }
 
 /// Its port, its CA disabled as its own comments say, and folders that belong to it.

@@ -120,7 +120,11 @@ fn a_registry_that_is_silent_or_gone_decides_nothing_and_exit_codes_say_so() -> 
         )
     };
     let short = config("500ms", "20s");
-    let master = Master::start_with(&Settings { config: &short, environment: Server::CREDENTIALS })?;
+    let master = Master::start_with(&Settings {
+        config: &short,
+        environment: Server::CREDENTIALS,
+        ..Settings::default()
+    })?;
     let (name, client) = ("silent.cluster.test", master.stranger()?);
     assert_eq!(Request::named(name)?.submit(&client, name)?.status, 200, "the request must be kept");
     let exit_codes = |why: &str, wanted: i32| -> Result<()> {

@@ -72,7 +72,11 @@ fn the_bucket_is_closed_to_who_does_not_sign() -> Result<()> {
 fn started() -> Result<(Server, Master)> {
     let server = Server::start()?;
     let config = server.registry("nodes/");
-    let master = Master::start_with(&Settings { config: &config, environment: Server::CREDENTIALS })?;
+    let master = Master::start_with(&Settings {
+        config: &config,
+        environment: Server::CREDENTIALS,
+        ..Settings::default()
+    })?;
     Ok((server, master))
 }
 
