@@ -33,6 +33,7 @@ pub fn alone(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
         return body();
     }
     tools::require()?;
+    ensure!(tools::find("ip").is_some(), "this test needs the command ip: apt-get install iproute2");
     let mut command = Command::new("unshare");
     command.args(["--net", "--"]);
     command.arg(std::env::current_exe()?).args(["--exact", test, "--nocapture", "--test-threads=1"]);

@@ -18,7 +18,6 @@ const TOOLS: &[(&str, &str)] = &[
     ("apt-ftparchive", "apt-utils"),
     ("gpg", "gnupg"),
     ("openssl", "openssl"),
-    ("ip", "iproute2"),
 ];
 
 /// Fails, naming everything that is missing at once, unless this machine can run throw-away machines.

@@ -1,6 +1,7 @@
 //! What a developer runs: `cargo xtask SUBCOMMAND`. Nothing here is part of the product.
 
 mod bench;
+mod crash;
 mod demo;
 mod house;
 mod needs;
@@ -41,8 +42,24 @@ enum Task {
         #[arg(long)]
         keep: bool,
     },
+    /// Kill a CA again and again while it signs and revokes; nothing that it answered may be lost.
+    ///
+    /// Each round's certificates and revocation lists are checked with OpenSSL. Ends with 1 if anything was
+    /// lost or is there twice, and says which seed repeats it.
+    Crash {
+        /// How often.
+        #[arg(long, default_value_t = crash::ROUNDS)]
+        rounds: u32,
+        /// Decides the moments; printed by every run.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Run every check and every test.
-    Test,
+    Test {
+        /// The long ones too, as CI does: crash rounds and fuzzing.
+        #[arg(long)]
+        all: bool,
+    },
     /// Measure, each figure beside a baseline of the same run.
     Bench {
         /// What to measure.
@@ -70,7 +87,8 @@ fn run() -> Result<()> {
         Task::Plugins => plugins::build(root).map(drop),
         Task::Build => build(root),
         Task::Demo { keep } => demo::run(root, keep),
-        Task::Test => tests::run(root),
+        Task::Crash { rounds, seed } => crash::run(root, rounds, seed),
+        Task::Test { all } => tests::run(root, all),
         Task::Bench { what } => bench::run(root, what),
         Task::House => house::check(root),
     }

@@ -14,9 +14,8 @@ pub type Need = (&'static str, &'static str);
 /// An unmodified agent.
 const AGENT: &[Need] = &[("puppet", "puppet-agent"), ("unshare", "util-linux")];
 
-/// What the end-to-end tests use: agents, packages made and installed in
-/// throw-away roots, and outside tools that check our work.
-pub const TESTS: &[Need] = &[
+/// What throw-away machines and their packages take.
+const MACHINES: &[Need] = &[
     ("puppet", "puppet-agent"),
     ("openssl", "openssl"),
     ("gpg", "gnupg"),
@@ -28,9 +27,21 @@ pub const TESTS: &[Need] = &[
     ("unshare", "util-linux"),
 ];
 
+/// What the tests use beside machines: networks, faults under every write, and the rival.
+const OTHERS: &[Need] = &[("ip", "iproute2"), ("strace", "strace"), ("puppetserver", "puppetserver")];
+
+/// What the crash rounds use.
+pub const CRASH: &[Need] = &[("openssl", "openssl")];
+
+/// What the tests use: agents, packages made and installed in throw-away roots, and outside tools that
+/// check our work.
+pub fn tests() -> Vec<Need> {
+    [MACHINES, OTHERS].concat()
+}
+
 /// What the demo uses: throw-away machines where this system can have them, else an agent alone.
 pub fn demo() -> &'static [Need] {
-    if is_root() && shell::has("apt-get") { TESTS } else { AGENT }
+    if is_root() && shell::has("apt-get") { MACHINES } else { AGENT }
 }
 
 /// Makes sure that every program is there.

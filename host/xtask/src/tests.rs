@@ -4,11 +4,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{house, needs, plugins, shell};
+use crate::{crash, house, needs, plugins, shell};
 
 /// What is built for this machine: all but the guests that are nothing but exports, which no native linker takes.
 pub const NATIVE: &[&str] = &["--workspace", "--exclude", "hostile-guests"];
@@ -21,35 +21,58 @@ struct Count {
     ignored: u32,
 }
 
-/// Runs it all.
-pub fn run(root: &Path) -> Result<()> {
-    let began = Instant::now();
-    let step = |name: &str| println!("\n== {name} ({:.0?} so far)", began.elapsed());
-    step("the house");
-    house::check(root)?;
-    shell::run(Command::new("cargo").args(["fmt", "--all", "--check"]).current_dir(root))?;
-    step("programs that the tests use");
-    needs::ensure(needs::TESTS)?;
-    step("plugins");
-    plugins::build(root)?;
-    step("lints");
-    let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
-    shell::run(Command::new("cargo").args(lints).current_dir(root))?;
-    step("the program and the tests");
-    // All of it in one go, with the features that the tests have: nothing is built twice.
-    let program = [&["build", "--quiet", "--locked", "--all-targets"], NATIVE].concat();
-    shell::run(Command::new("cargo").args(program).current_dir(root))?;
-    step("running the tests");
-    let count = tests(root)?;
-    println!(
-        "\ntests: {} passed, {} failed, {} ignored in {:.0?}",
-        count.passed,
-        count.failed,
-        count.ignored,
-        began.elapsed()
-    );
-    ensure!(count.failed == 0, "{} tests failed", count.failed);
+/// The parts of a run, and how long each took.
+struct Steps {
+    began: Instant,
+    done: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn run<T>(&mut self, name: &'static str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        println!("\n== {name} ({:.0?} so far)", self.began.elapsed());
+        let began = Instant::now();
+        let result = step();
+        self.done.push((name, began.elapsed()));
+        result
+    }
+}
+
+/// Runs what must hold; with `all` the parts that take minutes too.
+pub fn run(root: &Path, all: bool) -> Result<()> {
+    let mut steps = Steps { began: Instant::now(), done: Vec::new() };
+    let result = every_step(root, all, &mut steps);
+    println!("\nwhat took how long:");
+    for (name, took) in &steps.done {
+        println!("  {:>6.0?}  {name}", took);
+    }
+    println!("  {:>6.0?}  all of it", steps.began.elapsed());
+    result?;
     println!("all held");
+    Ok(())
+}
+
+fn every_step(root: &Path, all: bool, steps: &mut Steps) -> Result<()> {
+    steps.run("the house", || {
+        house::check(root)?;
+        shell::run(Command::new("cargo").args(["fmt", "--all", "--check"]).current_dir(root))
+    })?;
+    steps.run("programs that the tests use", || needs::ensure(&needs::tests()))?;
+    steps.run("plugins", || plugins::build(root))?;
+    steps.run("lints", || {
+        let lints = ["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+        shell::run(Command::new("cargo").args(lints).current_dir(root))
+    })?;
+    steps.run("the program and the tests", || {
+        // All of it in one go, with the features that the tests have: nothing is built twice.
+        let program = [&["build", "--quiet", "--locked", "--all-targets"], NATIVE].concat();
+        shell::run(Command::new("cargo").args(program).current_dir(root))
+    })?;
+    let count = steps.run("running the tests", || tests(root))?;
+    println!("\ntests: {} passed, {} failed, {} ignored", count.passed, count.failed, count.ignored);
+    ensure!(count.failed == 0, "{} tests failed", count.failed);
+    if all {
+        steps.run("killing a CA", || crash::play(root, crash::ROUNDS, None))?;
+    }
     Ok(())
 }
 
