@@ -1,16 +1,17 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
 
-use pki::{AltName, Certificate, Certname, Fingerprint, Issuer, RequestRules, Serial};
+use pki::{AltName, Bundle, Certificate, Certname, Fingerprint, Issuer, Serial, Trust};
 use store::{CertificateRow, Store};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::founding::{self, Founded};
-use crate::revocation::{CrlSnapshot, Revocations};
-use crate::{Error, Settings};
+use crate::health::Counters;
+use crate::publication::Revocations;
+use crate::space::Space;
+use crate::{Error, Settings, names};
 
 /// The open authority. Share it with `Arc`; dropping the last one ends its background task.
 pub struct Authority {
@@ -23,13 +24,18 @@ pub(crate) struct Inner {
     pub settings: Settings,
     pub store: Arc<Store>,
     pub issuer: Issuer,
-    pub bundle: Arc<str>,
-    pub bundle_modified: SystemTime,
+    pub bundle: Arc<Bundle>,
     pub revocations: Revocations,
+    pub space: Space,
+    pub counters: Counters,
     /// Threads that sign at the same time: as many as there are processors.
     pub signers: Semaphore,
     /// Names of the server itself, which no node gets.
     pub server_names: RwLock<BTreeSet<AltName>>,
+    /// The declared masters, each with the alternative names that it alone may have.
+    pub masters: RwLock<BTreeMap<Certname, BTreeSet<AltName>>>,
+    /// One declaration of a master looks at the others' names at a time.
+    pub declaring: Mutex<()>,
     /// One re-enrolment looks at its old certificate and replaces it at a time.
     pub replacing: Mutex<()>,
 }
@@ -39,9 +45,10 @@ impl Authority {
     /// revocation list if there is none that says all it should.
     ///
     /// # Errors
-    /// [`Error::Incomplete`] and nothing made where part of a CA is missing; [`Error::OtherCa`] where
-    /// folder and store are of different CAs; [`Error::Mode`] and [`Error::Owner`] where the key is not
-    /// for us alone; [`Error::Clock`] and [`Error::CaEnded`] where the clock is outside the CA's life.
+    /// [`Error::Incomplete`] and nothing made where part of a CA is missing; [`Error::Uncertified`] for
+    /// a CA that waits for its certificate; [`Error::OtherCa`] where folder and store are of different
+    /// CAs; [`Error::Signer`] where the key is not for us alone, or cannot be opened; [`Error::Clock`]
+    /// and [`Error::CaEnded`] where the clock is outside the CA's life.
     pub async fn open(
         settings: Settings,
         store: Arc<Store>,
@@ -49,20 +56,26 @@ impl Authority {
     ) -> Result<Authority, Error> {
         let Founded { issuer, bundle, bundle_path } = founding::found(&settings, &store, now).await?;
         within(issuer.certificate(), now)?;
+        let bundle = Arc::new(bundle);
         let modified = std::fs::metadata(&bundle_path).and_then(|m| m.modified());
+        let modified = modified.map_err(|source| Error::Io { path: bundle_path, source })?;
         let signers = std::thread::available_parallelism().map_or(1, usize::from);
         let inner = Arc::new(Inner {
-            revocations: Revocations::restore(&settings, &store, issuer.certificate(), now).await?,
+            revocations: Revocations::restore(&settings, &store, &bundle, modified, now).await?,
+            masters: RwLock::new(names::declared(&store).await?),
+            space: Space::new(settings.min_free),
+            counters: Counters::default(),
             settings,
             store,
-            bundle: bundle.into(),
-            bundle_modified: modified.map_err(|source| Error::Io { path: bundle_path, source })?,
+            bundle,
             issuer,
             signers: Semaphore::new(signers),
             server_names: RwLock::default(),
+            declaring: Mutex::new(()),
             replacing: Mutex::new(()),
         });
         inner.publish_if_due(now).await?;
+        inner.project().await;
         let wanted = watch::Sender::new(now);
         tokio::spawn(inner.clone().keep_publishing(wanted.subscribe()));
         Ok(Authority { inner, wanted })
@@ -83,28 +96,13 @@ impl Authority {
         self.certificate_of_ca().fingerprint
     }
 
-    /// What agents fetch as `certificate/ca`. Its bytes never change: `ca_fingerprint` pins them.
-    pub fn bundle_pem(&self) -> Arc<str> {
-        self.inner.bundle.clone()
-    }
-
-    /// When the bundle was written.
-    pub fn bundle_modified(&self) -> SystemTime {
-        self.inner.bundle_modified
-    }
-
-    /// What requests are to be read with.
-    pub fn request_rules(&self) -> RequestRules {
-        self.inner.settings.request_rules
-    }
-
-    /// The revocation list in force.
-    pub fn crl(&self) -> Arc<CrlSnapshot> {
+    /// What is to be believed of this CA now: its bundle, and the revocation lists in force.
+    pub fn trust(&self) -> Arc<Trust> {
         self.inner.revocations.current.borrow().clone()
     }
 
-    /// Follows the revocation list: its value is the one in force, from the start.
-    pub fn watch_crl(&self) -> watch::Receiver<Arc<CrlSnapshot>> {
+    /// Follows [`Authority::trust`]: the value is the one in force, from the start.
+    pub fn watch_trust(&self) -> watch::Receiver<Arc<Trust>> {
         self.inner.revocations.current.subscribe()
     }
 
@@ -133,23 +131,24 @@ impl Inner {
     /// Runs `sign` on a thread where it may take its time.
     pub(crate) async fn signing<T: Send + 'static>(
         self: &Arc<Self>,
-        sign: impl FnOnce(&Issuer) -> Result<T, pki::SignError> + Send + 'static,
+        sign: impl FnOnce(&Issuer) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let _place = self.signers.acquire().await.map_err(|_| Error::Interrupted)?;
         let inner = self.clone();
-        let signed = tokio::task::spawn_blocking(move || sign(&inner.issuer)).await;
-        Ok(signed.map_err(|_| Error::Interrupted)??)
+        let signed = founding::blocking(move || sign(&inner.issuer)).await;
+        self.counters.note_signer(&signed);
+        signed
     }
+}
 
-    pub(crate) fn is_server_name(&self, name: &AltName) -> bool {
-        self.server_names.read().unwrap_or_else(PoisonError::into_inner).contains(name)
-    }
+/// What a lock guards, though a thread that held it died: each of ours guards one plain value.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// Whether it is the name of the server's machine, which that machine's agent may have too.
-    pub(crate) fn is_host(&self, name: &AltName) -> bool {
-        let host = self.settings.host.as_ref();
-        matches!((host, name), (Some(host), AltName::Dns(name)) if name == host.as_str())
-    }
+/// As [`read`], for writing.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the CA may sign at this time.

@@ -24,6 +24,54 @@ pub enum Error {
         /// What there is not.
         missing: String,
     },
+    /// The CA's request was made, but its certificate is not here yet.
+    #[error(
+        "this CA has a key and a certificate request, and no certificate yet: {} is missing. Have the request signed by the CA above, then install the certificate with its chain and the revocation lists of that chain", path.display()
+    )]
+    Uncertified {
+        /// Where the certificate is going to be.
+        path: PathBuf,
+    },
+    /// An import was begun and not finished.
+    #[error("the import of the CA {fingerprint} was not finished: run it again")]
+    HalfImported {
+        /// SHA-256 of that CA's certificate.
+        fingerprint: String,
+    },
+    /// There is a CA here already.
+    #[error("there is a CA here already, {name:?}: nothing was changed")]
+    Exists {
+        /// Its common name.
+        name: String,
+    },
+    /// There is no CA here yet.
+    #[error("there is no CA in {}: {remedy}", dir.display())]
+    NoCa {
+        /// Where one was looked for.
+        dir: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A certificate that cannot take the CA's place.
+    #[error("this cannot be the CA's certificate: {0}")]
+    NotTheCas(String),
+    /// A list of certificates that is no chain.
+    #[error(transparent)]
+    Bundle(#[from] pki::BundleError),
+    /// Revocation lists that do not fit the chain.
+    #[error(transparent)]
+    Chain(#[from] pki::ChainError),
+    /// The revocation lists of the CAs above cannot be used.
+    #[error("the revocation lists of the CAs above: {0}")]
+    Ancestors(String),
+    /// A backup cannot be used, or not here.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The backup's file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The files are of another CA than the store.
     #[error("{} is the certificate of another CA than the store's: the store knows SHA-256 {expected}, the file has {found}. Restore the two from the same backup", path.display())]
     OtherCa {
@@ -88,8 +136,55 @@ pub enum Error {
         /// Its serial.
         serial: String,
     },
+    /// The name's certificate is revoked and nobody has cleaned it. The text is the agents' users'.
+    #[error("{certname} has a revoked certificate; ignoring certificate request")]
+    NameRevoked {
+        /// Whose.
+        certname: String,
+        /// Its serial.
+        serial: String,
+    },
+    /// The key was revoked for a reason that makes it unfit for ever.
+    #[error(
+        "this key was revoked with the certificate 0x{serial} and is not certified again: `puppet ssl clean` on the node makes a new key"
+    )]
+    KeyRevoked {
+        /// The revoked certificate.
+        serial: String,
+    },
+    /// Too little room is left on the store's disk to issue anything.
+    #[error(
+        "{free} bytes are left on the disk of {}, and below {min_free} nothing is issued: free some space; revocation goes on", path.display()
+    )]
+    LowSpace {
+        /// The store.
+        path: PathBuf,
+        /// What is left, in bytes.
+        free: u64,
+        /// What there must be.
+        min_free: u64,
+    },
+    /// The request of an administrator cannot be used.
+    #[error(transparent)]
+    Request(#[from] pki::RequestError),
+    /// A master asks for a name that was not declared for it.
+    #[error(
+        "{certname} is a master, and {name} is none of the names declared for it: `bunraku ca masters` shows those"
+    )]
+    Undeclared {
+        /// The master.
+        certname: String,
+        /// The name.
+        name: String,
+    },
+    /// There is nothing to renew.
+    #[error("{certname} has no certificate that could be renewed")]
+    NoCertificate {
+        /// Whose.
+        certname: String,
+    },
     /// A node asks for a name of the server's own.
-    #[error("{name} is a name of this server and no node may have it")]
+    #[error("{name} is a name of this server or of a master, and no node may have it")]
     ServerName {
         /// Which.
         name: String,
@@ -118,6 +213,9 @@ pub enum Error {
     /// A lifetime that leaves nothing.
     #[error("the certificate would end before it begins: its lifetime is {0:?}")]
     Lifetime(std::time::Duration),
+    /// The CA's key could not be made or opened.
+    #[error(transparent)]
+    Signer(#[from] signer::Error),
     /// Nothing could be signed.
     #[error(transparent)]
     Sign(#[from] pki::SignError),
@@ -138,10 +236,34 @@ pub enum Error {
     Interrupted,
 }
 
+/// Why uploaded revocation lists were not taken. The text is one line for the administrator.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UploadError {
+    /// None could be read. The text is Puppet's.
+    #[error("No valid CRLs submitted.")]
+    NoValid,
+    /// None is newer than what is held. The text is Puppet's.
+    #[error("Could not determine newest CRL.")]
+    NoneNewer,
+    /// One is not of a CA above this one.
+    #[error("{0}")]
+    Foreign(String),
+    /// We are at fault.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
 /// Why a certificate is not renewed. The text is one line for the agent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RenewError {
+    /// The operator has turned it off.
+    #[error("certificates are not renewed here: renewal is turned off")]
+    Disabled,
+    /// Its key was revoked with another certificate.
+    #[error("the key was revoked with the certificate 0x{0} and is not certified again")]
+    KeyRevoked(String),
     /// Nobody presented one.
     #[error("no client certificate was presented")]
     NoCertificate,
@@ -172,6 +294,7 @@ impl From<store::Error> for RenewError {
             store::Error::Revoked { .. } => RenewError::Revoked,
             store::Error::Superseded { .. } => RenewError::Superseded,
             store::Error::UnknownSerial { .. } => RenewError::Foreign,
+            store::Error::KeyRevoked { serial } => RenewError::KeyRevoked(serial),
             other => RenewError::Failed(Error::Store(other)),
         }
     }

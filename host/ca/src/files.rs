@@ -70,7 +70,12 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error>
 /// the old name back.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::rename(from, to).map_err(io(to))?;
-    let dir = to.parent().unwrap_or(Path::new("/"));
+    sync_dir_of(to)
+}
+
+/// Makes what was created or renamed beside `path` stay.
+pub(crate) fn sync_dir_of(path: &Path) -> Result<(), Error> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))
 }
 

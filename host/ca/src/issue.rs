@@ -1,9 +1,15 @@
 //! The one gate through which certificates leave: nothing is returned before its row is durable.
+//!
+//! Whoever asks, an agent, a plugin's approval or an administrator, comes through `Inner::issue`, whose
+//! transaction refuses a name that is taken or revoked and a key that was given up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::{AltName, Certificate, CertificateRequest, Certname, Serial, Template, sign_certificate};
+use pki::{
+    Certificate, CertificateRequest, Certname, Extension, PP_CLI_AUTH, RequestRules, Serial, Template,
+    sign_certificate,
+};
 use store::{CertificateRow, RequestKey};
 use time::OffsetDateTime;
 
@@ -31,6 +37,17 @@ pub enum Occasion {
     /// The node has proved in TLS that it holds the certificate in force, of this serial, and wants one
     /// for another key. The old one is revoked in the transaction that stores the new one.
     Renewal(Serial),
+    /// An administrator said so. The name must have no certificate in force, as for the first.
+    Administrator,
+}
+
+/// How an administrator wants a certificate for a request of his own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GenerateOptions {
+    /// A shorter life than the settings'; a longer one is cut.
+    pub lifetime: Option<Duration>,
+    /// With `pp_cli_auth`: its holder is an administrator.
+    pub admin: bool,
 }
 
 /// Everything about a certificate to be but its serial and validity.
@@ -43,27 +60,15 @@ pub(crate) struct Wish {
 }
 
 impl Authority {
-    /// What can be said against a request before anybody is asked or anything is stored: it is for a
-    /// name of the server's. Only a request that came from the server's own machine may be for that
-    /// machine's name. The error's text is for the agent, with status 400.
-    ///
-    /// # Errors
-    /// [`Error::ServerName`].
-    pub fn check_request(&self, request: &CertificateRequest, from_own_host: bool) -> Result<(), Error> {
-        let own = AltName::Dns(request.certname.as_str().to_owned());
-        if !from_own_host && self.inner.is_server_name(&own) {
-            return Err(Error::ServerName { name: own.value() });
-        }
-        self.inner.refuse_server_names(std::iter::once(&own).chain(&request.alt_names))
-    }
-
     /// Signs a request that was approved, and notes it. When this returns, the certificate is durable
     /// in the inventory, and the request and the name's other candidates are gone.
     ///
     /// # Errors
     /// [`Error::AlreadySigned`] where the name has a certificate in force that this does not replace;
-    /// [`Error::ServerName`] for a name of the server's; [`Error::Presented`] where the certificate to
-    /// replace is not fit for it. The request stays where it is.
+    /// [`Error::NameRevoked`] and [`Error::KeyRevoked`] where name or key are revoked;
+    /// [`Error::ServerName`] and [`Error::Undeclared`] for a name of the server's or a master's;
+    /// [`Error::Presented`] where the certificate to replace is not fit for it; [`Error::LowSpace`]. The
+    /// request stays where it is.
     pub async fn issue(
         &self,
         request: &CertificateRequest,
@@ -71,37 +76,45 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Certificate, Error> {
         let inner = &self.inner;
+        inner.refuse_low_space()?;
         self.check_request(request, true)?;
         let _turn;
         let replaces = match &grant.occasion {
-            Occasion::First => None,
+            Occasion::First | Occasion::Administrator => None,
             Occasion::Renewal(serial) => {
                 _turn = inner.replacing.lock().await;
                 inner.replaceable(&request.certname, serial, now).await?;
                 Some((serial.clone(), Some(pki::crl::Reason::Superseded)))
             }
         };
-        let from_request = RequestKey {
-            certname: request.certname.as_str().to_owned(),
-            key_digest: request.key_digest.to_hex(),
-        };
         let revokes = replaces.as_ref().map(|(serial, _)| serial.clone());
-        let asked = request.clone();
-        let wish = Wish {
-            template: Box::new(move |serial, from, to| Some(Template::for_request(&asked, serial, from, to))),
-            lifetime: grant.lifetime,
-            from_request: Some(from_request),
-            replaces,
-        };
-        let certificate = inner.issue(wish, now).await.map_err(|error| match error {
-            Error::Store(store::Error::NameTaken { certname, serial }) => {
-                Error::AlreadySigned { certname, serial }
-            }
-            other => other,
-        })?;
+        let certificate = inner.issue_for(request, Vec::new(), grant.lifetime, replaces, now).await?;
+        inner.counters.note_signed(revokes.is_some());
         if let Some(serial) = revokes {
-            self.note_revoked(&serial, now);
+            self.note_revoked([&serial], now);
         }
+        Ok(certificate)
+    }
+
+    /// Signs a request that an administrator brings himself. It may ask for alternative names and
+    /// authorization extensions, but not for names of the server's or a master's.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for one that is not sound; else as [`Authority::issue`].
+    pub async fn generate(
+        &self,
+        pem: &[u8],
+        options: GenerateOptions,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, Error> {
+        let inner = &self.inner;
+        inner.refuse_low_space()?;
+        let rules = RequestRules { allow_subject_alt_names: true, allow_authorization_extensions: true };
+        let request = CertificateRequest::parse(pem, &rules)?;
+        inner.check_names(&request.certname, &request.alt_names)?;
+        let more = if options.admin { vec![Extension::new(PP_CLI_AUTH, "true")] } else { Vec::new() };
+        let certificate = inner.issue_for(&request, more, options.lifetime, None, now).await?;
+        inner.counters.note_signed(false);
         Ok(certificate)
     }
 
@@ -117,6 +130,9 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Certificate, RenewError> {
         let inner = &self.inner;
+        if !inner.settings.renewal {
+            return Err(RenewError::Disabled);
+        }
         let serial = presented.serial.to_hex();
         let row = inner.store.certificate_by_serial(&serial).await?.ok_or(RenewError::Foreign)?;
         // Byte for byte one of the inventory's, and nothing gets there but by this CA's key.
@@ -124,9 +140,73 @@ impl Authority {
             return Err(RenewError::Foreign);
         }
         fit(&row, now)?;
-        // The server may have taken a node's name since; its own certificate is not a node's.
-        if presented.extension("pp_cli_auth").is_none() {
-            inner.refuse_server_names(&presented.alt_names)?;
+        inner.renew(presented, now).await
+    }
+
+    /// As [`Authority::renew`], because an administrator says so: without the node, and though the
+    /// certificate may have expired.
+    ///
+    /// # Errors
+    /// [`Error::NoCertificate`], in [`RenewError::Failed`], where the name has none that is not revoked.
+    pub async fn renew_name(
+        &self,
+        certname: &Certname,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, RenewError> {
+        let row = self.inner.store.live_certificate(certname.as_str()).await?;
+        let row = row.ok_or_else(|| Error::NoCertificate { certname: certname.to_string() })?;
+        self.inner.renew(&parsed(&row)?, now).await
+    }
+}
+
+impl Inner {
+    /// A certificate for a request, which with the name's other candidates is gone then.
+    async fn issue_for(
+        self: &Arc<Self>,
+        request: &CertificateRequest,
+        more: Vec<Extension>,
+        lifetime: Option<Duration>,
+        replaces: Option<(Serial, Option<pki::crl::Reason>)>,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, Error> {
+        let from_request = RequestKey {
+            certname: request.certname.as_str().to_owned(),
+            key_digest: request.key_digest.to_hex(),
+        };
+        let asked = request.clone();
+        let template = move |serial, from, to| {
+            let mut template = Template::for_request(&asked, serial, from, to);
+            template.extensions.extend(more.iter().cloned());
+            Some(template)
+        };
+        let wish =
+            Wish { template: Box::new(template), lifetime, from_request: Some(from_request), replaces };
+        self.issue(wish, now).await.map_err(|error| match error {
+            Error::Store(store::Error::NameTaken { certname, serial }) => {
+                Error::AlreadySigned { certname, serial }
+            }
+            Error::Store(store::Error::NameRevoked { certname, serial }) => {
+                Error::NameRevoked { certname, serial }
+            }
+            Error::Store(store::Error::KeyRevoked { serial }) => Error::KeyRevoked { serial },
+            other => other,
+        })
+    }
+
+    /// A successor of this certificate for the same key. The old one's state is read in the transaction
+    /// that issues.
+    async fn renew(
+        self: &Arc<Self>,
+        presented: &Certificate,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, RenewError> {
+        self.refuse_low_space()?;
+        // The server or a master may have taken a node's name since; the server's own certificate is not
+        // a node's.
+        if presented.extension("pp_cli_auth").is_none()
+            && let Some(certname) = &presented.certname
+        {
+            self.check_names(certname, &presented.alt_names)?;
         }
         let old = presented.clone();
         let wish = Wish {
@@ -135,14 +215,14 @@ impl Authority {
             from_request: None,
             replaces: Some((presented.serial.clone(), None)),
         };
-        inner.issue(wish, now).await.map_err(|error| match error {
+        let certificate = self.issue(wish, now).await.map_err(|error| match error {
             Error::Store(error) => RenewError::from(error),
             other => RenewError::Failed(other),
-        })
+        })?;
+        self.counters.note_signed(true);
+        Ok(certificate)
     }
-}
 
-impl Inner {
     pub(crate) async fn issue(
         self: &Arc<Self>,
         wish: Wish,
@@ -163,20 +243,13 @@ impl Inner {
         loop {
             let template = (wish.template)(Serial::random()?, not_before, not_after);
             let template = template.ok_or_else(|| Error::Presented("its subject is no certname".into()))?;
-            let certificate = self.signing(move |issuer| sign_certificate(&template, issuer)).await?;
+            let sign = move |issuer: &pki::Issuer| Ok(sign_certificate(&template, issuer)?);
+            let certificate = self.signing(sign).await?;
             match self.record(&certificate, &wish, now).await {
                 Err(store::Error::SerialTaken { .. }) if draw < DRAWS => draw += 1,
                 Err(error) => return Err(Error::Store(error)),
                 Ok(()) => return Ok(certificate),
             }
-        }
-    }
-
-    /// A node with one of the server's names could play the server (CVE-2011-3872 and its kin).
-    fn refuse_server_names<'a>(&self, names: impl IntoIterator<Item = &'a AltName>) -> Result<(), Error> {
-        match names.into_iter().find(|name| self.is_server_name(name) && !self.is_host(name)) {
-            Some(name) => Err(Error::ServerName { name: name.value() }),
-            None => Ok(()),
         }
     }
 

@@ -1,33 +1,18 @@
 //! The server's own certificate.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::sync::PoisonError;
 
-use pki::{AltName, Certificate, Certname, Extension, KeyKind, PP_CLI_AUTH, Sign as _, SigningKey, Template};
+use pki::{
+    AltName, Certificate, Certname, Extension, Identity, KeyKind, PP_CLI_AUTH, Sign as _, SigningKey,
+    Template,
+};
 use time::OffsetDateTime;
 
 use crate::Error;
-use crate::authority::{Authority, Inner, parsed};
+use crate::authority::{Authority, Inner, parsed, write};
 use crate::files::{self, PUBLIC, SECRET};
 use crate::issue::{Wish, fit};
-
-/// The server's certificate and key, for TLS.
-#[derive(Clone)]
-pub struct ServerIdentity {
-    /// The certificate.
-    pub certificate: Certificate,
-    /// The same in PEM.
-    pub certificate_pem: String,
-    /// Its private key in PEM. `Debug` does not show it.
-    pub key_pem: String,
-}
-
-impl fmt::Debug for ServerIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerIdentity").field("certificate", &self.certificate).finish_non_exhaustive()
-    }
-}
+use crate::names::{dns, parse_names};
 
 impl Authority {
     /// The server's certificate and key. They are made once and kept; made anew when the names change,
@@ -43,15 +28,12 @@ impl Authority {
         certname: &Certname,
         alt_names: &[S],
         now: OffsetDateTime,
-    ) -> Result<ServerIdentity, Error> {
+    ) -> Result<Identity, Error> {
         let inner = &self.inner;
-        let mut names = BTreeSet::from([AltName::Dns(certname.as_str().to_owned())]);
-        for name in alt_names {
-            let name = name.as_ref();
-            let parsed = AltName::parse(name);
-            names.insert(parsed.map_err(|e| Error::Name { name: name.to_owned(), reason: e.to_string() })?);
-        }
-        *inner.server_names.write().unwrap_or_else(PoisonError::into_inner) = names.clone();
+        let mut names = parse_names(alt_names)?;
+        names.insert(dns(certname));
+        *write(&inner.server_names) = names.clone();
+        self.note_server(certname, now).await?;
         match inner.kept(certname, &names, now).await? {
             Some(kept) => Ok(kept),
             None => inner.make_identity(certname, names, now).await,
@@ -66,7 +48,7 @@ impl Inner {
         certname: &Certname,
         names: &BTreeSet<AltName>,
         now: OffsetDateTime,
-    ) -> Result<Option<ServerIdentity>, Error> {
+    ) -> Result<Option<Identity>, Error> {
         let key = files::read_secret(&self.path("server_key.pem"))?;
         let text = files::read(&self.path("server_crt.pem"))?;
         let (Some(key), Some(text)) = (key, text) else { return Ok(None) };
@@ -83,7 +65,7 @@ impl Inner {
         let (Ok(key_pem), Ok(certificate_pem)) = (String::from_utf8(key), String::from_utf8(text)) else {
             return Ok(None);
         };
-        Ok(good.then_some(ServerIdentity { certificate, certificate_pem, key_pem }))
+        Ok(good.then_some(Identity { certificate, certificate_pem, key_pem }))
     }
 
     async fn make_identity(
@@ -91,17 +73,14 @@ impl Inner {
         certname: &Certname,
         names: BTreeSet<AltName>,
         now: OffsetDateTime,
-    ) -> Result<ServerIdentity, Error> {
+    ) -> Result<Identity, Error> {
         let mut old = None;
         for name in names.iter().filter(|name| !self.is_host(name)) {
-            let AltName::Dns(name) = name else { continue };
-            let Some(row) = self.store.live_certificate(name).await? else { continue };
+            self.refuse_a_nodes(name, now).await?;
+        }
+        if let Some(row) = self.store.live_certificate(certname.as_str()).await? {
             let certificate = parsed(&row)?;
-            let a_servers = certificate.extension("pp_cli_auth") == Some("true");
-            if !a_servers && certificate.not_after >= now {
-                return Err(Error::NodeHasName { name: row.certname, serial: row.serial });
-            }
-            if a_servers && name == certname.as_str() {
+            if certificate.extension("pp_cli_auth") == Some("true") {
                 old = Some(certificate.serial);
             }
         }
@@ -125,10 +104,11 @@ impl Inner {
             replaces: old.map(|serial| (serial, None)),
         };
         let certificate = self.issue(wish, now).await?;
+        self.counters.note_signed(false);
         let (key_pem, certificate_pem) = (pair.to_secret_pem(), certificate.to_pem());
         // Should the power go between the two, they don't match, and the next start makes another pair.
         files::replace(&self.path("server_key.pem"), key_pem.as_bytes(), SECRET)?;
         files::replace(&self.path("server_crt.pem"), certificate_pem.as_bytes(), PUBLIC)?;
-        Ok(ServerIdentity { certificate, certificate_pem, key_pem })
+        Ok(Identity { certificate, certificate_pem, key_pem })
     }
 }
