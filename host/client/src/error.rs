@@ -16,7 +16,9 @@ pub enum Error {
         reason: String,
     },
     /// Something other than the CA's bundle was asked for over a connection that trusts anyone.
-    #[error("asking {at} for {what} needs its CA's bundle; only that bundle is fetched from a server that nobody vouches for")]
+    #[error(
+        "asking {at} for {what} needs its CA's bundle; only that bundle is fetched from a server that nobody vouches for"
+    )]
     Unverified {
         /// The server.
         at: String,

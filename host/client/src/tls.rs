@@ -57,7 +57,8 @@ fn verifier(
     }
     let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     if let Some(crls) = crls {
-        let lists = CertificateRevocationListDer::pem_slice_iter(crls.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let lists =
+            CertificateRevocationListDer::pem_slice_iter(crls.as_bytes()).collect::<Result<Vec<_>, _>>();
         let lists = lists.map_err(|error| format!("the revocation lists cannot be read: {error}"))?;
         // No list would mean no check.
         if lists.is_empty() {
@@ -71,7 +72,11 @@ fn verifier(
 fn certificates(of: &str, pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| format!("the {of} cannot be read as PEM: {error}"))?;
-    if certificates.is_empty() { Err(format!("there is no certificate in the {of}")) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(format!("there is no certificate in the {of}"))
+    } else {
+        Ok(certificates)
+    }
 }
 
 /// Takes any certificate of any name, as agents do when they fetch the bundle that they will check
@@ -144,7 +149,8 @@ fn untrusted(error: &CertificateError) -> String {
                 .to_owned()
         }
         E::UnknownIssuer | E::BadSignature => {
-            "no CA of the bundle has signed it; this is another server, or the bundle is another CA's".to_owned()
+            "no CA of the bundle has signed it; this is another server, or the bundle is another CA's"
+                .to_owned()
         }
         E::Revoked => "it is revoked".to_owned(),
         E::UnknownRevocationStatus => {

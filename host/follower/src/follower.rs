@@ -1,0 +1,288 @@
+//! The follower: what is in force, and how it comes to be.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use client::{Client, Roots};
+use pki::{Bundle, Freshness, Identity, SigningKey, Trust};
+use time::OffsetDateTime;
+use tokio::sync::{Notify, watch};
+
+use crate::contact::{self, Anchor, first_contact};
+use crate::disk::Folder;
+use crate::enrol::Enrolment;
+use crate::identity;
+use crate::judge::{Held, Offer, Refusal, judge};
+use crate::{Error, Settings};
+
+/// How long a first start waits for what a stream says beyond what agents are told.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// A master's side of its CA. Share it with `Arc`.
+pub struct Follower {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub settings: Settings,
+    pub folder: Folder,
+    pub key: SigningKey,
+    pub trust: watch::Sender<Arc<Trust>>,
+    pub identity: watch::Sender<Arc<Identity>>,
+    /// There is something to tell the CA: a new list is in force, or a new connection has come about.
+    pub report: Notify,
+    pub reconnects: AtomicU64,
+    refused: AtomicU64,
+    first: Bundle,
+    held: Mutex<Held>,
+    contact: Mutex<Option<OffsetDateTime>>,
+    freshness: Mutex<Freshness>,
+    next_renewal: Mutex<Option<OffsetDateTime>>,
+}
+
+/// How a master stands with its CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowState {
+    /// How old the lists are.
+    pub freshness: Freshness,
+    /// The number of the signing CA's list in force.
+    pub number: u64,
+    /// When the first of the lists ends.
+    pub next_update: OffsetDateTime,
+    /// When the CA was last heard of, since the start.
+    pub contact: Option<OffsetDateTime>,
+    /// Bundles and lists since the start that were not taken.
+    pub refused: u64,
+    /// How often since the start the stream broke or could not be held.
+    pub reconnects: u64,
+}
+
+/// What became of an offer.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    New,
+    Known,
+    Refused,
+    /// It would be taken, and cannot be written.
+    Unwritten(Error),
+}
+
+impl Follower {
+    /// Opens what is on disk, without the network, if it is good. Otherwise meets the CA, makes a key and
+    /// enrols, which takes as long as it takes the CA to be there and somebody to sign; what it waits for
+    /// is logged. May be dropped at any moment and called again.
+    ///
+    /// # Errors
+    /// [`Error`]: a pin that is not met, a folder in use, a key that others can read, a full disk.
+    pub async fn open(settings: Settings, now: OffsetDateTime) -> Result<Follower, Error> {
+        let started = Instant::now();
+        let clock = || now.checked_add(started.elapsed().try_into().unwrap_or_default()).unwrap_or(now);
+        let folder = Folder::open(&settings.dir)?;
+        let anchor = Anchor::read(&settings)?;
+        let kept = folder.trust()?;
+        let from_disk = kept.is_some();
+        let kept = match kept {
+            Some(kept) if anchor.holds(&kept.first) || anchor.holds(&kept.held.trust.bundle) => kept,
+            Some(kept) => {
+                let held = format!("{:?}, SHA-256 {}", kept.first, kept.first.fingerprint());
+                return Err(Error::OtherCa { dir: settings.dir, held });
+            }
+            None => first_contact(&settings, &folder, &anchor).await?,
+        };
+        let trust = kept.held.trust.clone();
+        let key = identity::key(&settings, &folder).await?;
+        let own = folder.certificate()?.and_then(|pem| {
+            let accepted = identity::accept(&pem, &key, &settings, &trust, clock());
+            accepted
+                .map_err(|reason| tracing::warn!(reason, "certificate.pem will not do: enrolling anew"))
+                .ok()
+        });
+        let own = match own {
+            Some(own) => own,
+            None => {
+                let enrolment = Enrolment { settings: &settings, folder: &folder, key: &key, trust: &trust };
+                enrolment.enrol(clock).await?
+            }
+        };
+        let inner = Arc::new(Inner {
+            trust: watch::Sender::new(trust),
+            identity: watch::Sender::new(Arc::new(own)),
+            report: Notify::new(),
+            reconnects: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            first: kept.first,
+            held: Mutex::new(kept.held),
+            contact: Mutex::new(None),
+            freshness: Mutex::new(Freshness::Fresh),
+            next_renewal: Mutex::new(None),
+            settings,
+            folder,
+            key,
+        });
+        if !from_disk {
+            // The list for agents may be shorter than the one to enforce, which only the stream tells.
+            let heard = tokio::time::timeout(FIRST_WORD, inner.hold_stream(true)).await;
+            tracing::debug!(?heard, "first word of the stream");
+        }
+        inner.note_freshness(clock());
+        Ok(Follower { inner })
+    }
+
+    /// What is believed of the CA.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.inner.trust.borrow().clone()
+    }
+
+    /// Follows [`Follower::trust`].
+    pub fn watch_trust(&self) -> watch::Receiver<Arc<Trust>> {
+        self.inner.trust.subscribe()
+    }
+
+    /// This master's certificate and key.
+    pub fn identity(&self) -> Arc<Identity> {
+        self.inner.identity.borrow().clone()
+    }
+
+    /// Follows [`Follower::identity`].
+    pub fn watch_identity(&self) -> watch::Receiver<Arc<Identity>> {
+        self.inner.identity.subscribe()
+    }
+
+    /// Follows the CA for as long as it is polled: spawn it, and abort it to end. Also renews the master's
+    /// certificate, and says when the lists become stale, expired and fresh again.
+    pub async fn follow(self: Arc<Self>) {
+        let inner = self.inner.clone();
+        tokio::join!(inner.keep_in_step(), inner.keep_reporting(), inner.keep_time());
+    }
+
+    /// How this master stands with its CA.
+    pub fn state(&self, now: OffsetDateTime) -> FollowState {
+        let trust = self.trust();
+        FollowState {
+            freshness: self.inner.freshness_of(&trust, now),
+            number: trust.number,
+            next_update: trust.next_update,
+            contact: *lock(&self.inner.contact),
+            refused: self.inner.refused.load(Ordering::Relaxed),
+            reconnects: self.inner.reconnects.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("trust", &self.trust()).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// A client of the CA that believes what is believed now. With a long list it takes a while to make.
+    pub async fn client(self: &Arc<Self>) -> Result<Client, Error> {
+        let inner = self.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            let (trust, identity) = (inner.trust.borrow().clone(), inner.identity.borrow().clone());
+            let roots =
+                Roots::BundleWithCrls { bundle: trust.bundle.pem().clone(), crls: trust.crls.clone() };
+            contact::client(&inner.settings, roots, Some((*identity).clone()))
+        });
+        Ok(made.await.map_err(|_| Error::Interrupted)??)
+    }
+
+    /// What is held, for whoever makes an offer of a part of it.
+    pub fn held(&self) -> Held {
+        lock(&self.held).clone()
+    }
+
+    /// Judges an offer; what is good is written and then put in force. Blocks.
+    pub fn take(&self, offer: Result<Offer, Refusal>, now: OffsetDateTime) -> Taken {
+        let mut held = lock(&self.held);
+        let judged = offer.and_then(|offer| judge(&offer, Some(&held), SystemTime::from(now)));
+        let new = match judged {
+            Ok(None) => return Taken::Known,
+            Ok(Some(new)) => new,
+            Err(refusal) => {
+                self.refuse(&refusal.to_string());
+                return Taken::Refused;
+            }
+        };
+        if let Err(error) = self.folder.keep_trust(&new, &self.first) {
+            return Taken::Unwritten(error);
+        }
+        let trust = new.trust.clone();
+        *held = new;
+        self.trust.send_replace(trust.clone());
+        drop(held);
+        let Trust { number, next_update, revoked, .. } = &*trust;
+        tracing::info!(number, %next_update, revoked = revoked.len(), "took a revocation list of the CA");
+        let own = self.identity.borrow().certificate.serial.clone();
+        if trust.is_revoked(&own) {
+            tracing::error!(
+                serial = %own,
+                "THIS MASTER'S OWN CERTIFICATE IS REVOKED: agents will refuse it; clean its name on the CA, \
+                 remove certificate.pem here and start again"
+            );
+        }
+        self.report.notify_one();
+        self.note_freshness(now);
+        Taken::New
+    }
+
+    /// Counts and reports what is not taken.
+    pub fn refuse(&self, reason: &str) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(reason, "refused what the CA sent, and kept the revocation lists as they were");
+    }
+
+    /// The CA was heard of.
+    pub fn heard(&self, now: OffsetDateTime) {
+        *lock(&self.contact) = Some(now);
+    }
+
+    pub fn next_renewal(&self) -> Option<OffsetDateTime> {
+        *lock(&self.next_renewal)
+    }
+
+    pub fn set_next_renewal(&self, at: OffsetDateTime) {
+        *lock(&self.next_renewal) = Some(at);
+    }
+
+    fn freshness_of(&self, trust: &Trust, now: OffsetDateTime) -> Freshness {
+        // A grace beyond what the calendar holds never ends.
+        let grace = time::Duration::try_from(self.settings.grace).unwrap_or(time::Duration::MAX);
+        trust.freshness(now, grace)
+    }
+
+    /// Says once what has become of the lists' freshness.
+    pub fn note_freshness(&self, now: OffsetDateTime) {
+        let trust = self.trust.borrow().clone();
+        let fresh = self.freshness_of(&trust, now);
+        let mut noted = lock(&self.freshness);
+        if *noted == fresh {
+            return;
+        }
+        *noted = fresh;
+        let Trust { number, next_update, .. } = &*trust;
+        let grace = self.settings.grace.as_secs();
+        match fresh {
+            Freshness::Fresh => tracing::info!(number, %next_update, "the revocation lists are fresh again"),
+            Freshness::Stale => tracing::warn!(
+                number,
+                %next_update,
+                grace,
+                "the revocation lists are stale: served as before within the grace of so many seconds; see to the CA"
+            ),
+            Freshness::Expired => tracing::error!(
+                number,
+                %next_update,
+                grace,
+                "the revocation lists have expired, and so has the grace: no certificate is believed until the CA \
+                 sends newer ones"
+            ),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

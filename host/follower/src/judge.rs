@@ -1,0 +1,146 @@
+//! What is taken from a CA, and what is refused. Pure.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pki::{Bundle, BundleError, ChainError, CrlChain, Trust};
+use serde::{Deserialize, Serialize};
+
+/// What a CA says of itself: a line of its stream, two answers to a poll, or our own file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offer {
+    /// The bundle in PEM.
+    pub bundle: String,
+    /// All lists in PEM.
+    pub crls: String,
+    /// The lists for agents, where they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents_crls: Option<String>,
+    /// The number of the signing CA's list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+}
+
+/// What is in force, with the lists as we read them.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub trust: Arc<Trust>,
+    pub chain: CrlChain,
+}
+
+/// Why an offer is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{0}")]
+    Bundle(#[from] BundleError),
+    #[error("{0}")]
+    Lists(#[from] ChainError),
+    #[error("the lists for agents: {0}")]
+    AgentsLists(ChainError),
+    #[error("it says that its list has the number {said}, and the list has {real}")]
+    Number { said: u64, real: u64 },
+    #[error(
+        "the CA has become another one: {new} with SHA-256 {fingerprint} has neither the name and key of {old} nor the same root; to enrol there, stop this master and remove its folder"
+    )]
+    OtherCa { old: String, new: String, fingerprint: String },
+    #[error("the CA keeps another list for agents, and a poll brings that one alone")]
+    AgentsOnly,
+}
+
+/// Judges an offer by what is held. `None`: it says nothing new.
+pub(crate) fn judge(
+    offer: &Offer,
+    held: Option<&Held>,
+    bundle_modified: SystemTime,
+) -> Result<Option<Held>, Refusal> {
+    let bundle = match held {
+        Some(held) if **held.trust.bundle.pem() == offer.bundle => held.trust.bundle.clone(),
+        _ => Arc::new(Bundle::parse(offer.bundle.as_bytes())?),
+    };
+    let known_bundle = held.filter(|held| held.trust.bundle == bundle);
+    if let Some(held) = held
+        && !continues(&held.trust.bundle, &bundle)
+    {
+        return Err(Refusal::OtherCa {
+            old: held.trust.bundle.issuer().subject_cn.clone(),
+            new: bundle.issuer().subject_cn.clone(),
+            fingerprint: bundle.fingerprint().to_string(),
+        });
+    }
+    let chain = CrlChain::parse(offer.crls.as_bytes(), &bundle)?;
+    if let Some(held) = held {
+        chain.must_follow(&held.chain)?;
+    }
+    let number = chain.own().number;
+    if let Some(said) = offer.number.filter(|said| *said != number) {
+        return Err(Refusal::Number { said, real: number });
+    }
+    // Written anew from what was read, so that TLS reads neither more nor less than was checked.
+    let crls: Arc<str> = chain.to_pem().into();
+    let agents_crls = match &offer.agents_crls {
+        None => crls.clone(),
+        Some(text) => {
+            CrlChain::parse(text.as_bytes(), &bundle).map_err(Refusal::AgentsLists)?.to_pem().into()
+        }
+    };
+    if known_bundle.is_some_and(|held| held.trust.crls == crls && held.trust.agents_crls == agents_crls) {
+        return Ok(None);
+    }
+    let trust = Trust {
+        bundle_modified: known_bundle.map_or(bundle_modified, |held| held.trust.bundle_modified),
+        number,
+        this_update: chain.own().this_update,
+        next_update: chain.next_update(),
+        revoked: Arc::new(chain.revoked()),
+        bundle,
+        crls,
+        agents_crls,
+    };
+    Ok(Some(Held { trust: Arc::new(trust), chain }))
+}
+
+/// Whether `new` is the same CA as `old`: renewed with its name and key, or another under the same root.
+pub(crate) fn continues(old: &Bundle, new: &Bundle) -> bool {
+    let same = |a: &pki::Certificate, b: &pki::Certificate| {
+        a.key_digest == b.key_digest && a.subject_cn == b.subject_cn
+    };
+    let roots = (old.certificates().last(), new.certificates().last());
+    same(old.issuer(), new.issuer()) || matches!(roots, (Some(old), Some(new)) if same(old, new))
+}
+
+impl Held {
+    /// What to say to get it again.
+    pub fn offer(&self) -> Offer {
+        let Trust { bundle, crls, agents_crls, number, .. } = &*self.trust;
+        Offer {
+            bundle: bundle.pem().to_string(),
+            crls: crls.to_string(),
+            agents_crls: (agents_crls != crls).then(|| agents_crls.to_string()),
+            number: Some(*number),
+        }
+    }
+
+    /// What a poll brought, as an offer: there is one text of lists, and it is the agents'.
+    pub fn polled(&self, bundle: Option<String>, lists: Option<String>) -> Result<Offer, Refusal> {
+        let mut offer = self.offer();
+        if let Some(bundle) = bundle {
+            offer.bundle = bundle;
+        }
+        let Some(lists) = lists else { return Ok(offer) };
+        if offer.agents_crls.is_some() {
+            // The list that is enforced must not shrink to the one for agents.
+            return Err(Refusal::AgentsOnly);
+        }
+        (offer.crls, offer.number) = (lists, None);
+        Ok(offer)
+    }
+}
+
+/// Whole seconds since 1970, and back.
+pub(crate) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+pub(crate) fn of_seconds(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
