@@ -109,8 +109,10 @@ pub enum CrlError {
     /// A serial that is not positive or too long, or a number beyond 64 bits.
     #[error("the CRL has a number or serial out of range")]
     Number,
-    /// A critical extension: a delta CRL, or one of limited scope.
-    #[error("the CRL is a delta or of limited scope: it has the critical extension {0}")]
+    /// A critical extension, of the list or of an entry: a delta, or one of another scope.
+    #[error(
+        "the CRL is a delta or of another scope than one CA's certificates: it has the critical extension {0}"
+    )]
     Partial(String),
 }
 
@@ -191,6 +193,9 @@ impl Crl {
         }
         let mut entries = Vec::new();
         for revoked in list.iter_revoked_certificates() {
+            if let Some(extension) = revoked.extensions().iter().find(|e| e.critical) {
+                return Err(CrlError::Partial(extension.oid.to_id_string()));
+            }
             let raw = revoked.raw_serial();
             if raw.first().is_none_or(|b| b & 0x80 != 0) {
                 return Err(CrlError::Number);

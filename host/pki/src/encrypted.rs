@@ -3,8 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::rand;
-use pkcs8::pkcs5::pbes2::Parameters;
-use pkcs8::pkcs5::{EncryptionScheme, pbes2, scrypt};
+use pkcs8::der::{ErrorKind, Tag};
+use pkcs8::pkcs5::{self, EncryptionScheme, pbes2, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfo, PrivateKeyInfo, SecretDocument};
 use zeroize::Zeroizing;
 
@@ -56,7 +56,8 @@ pub(crate) fn open(text: &[u8], passphrase: &Passphrase) -> Result<SecretDocumen
     let info = EncryptedPrivateKeyInfo::try_from(der.as_slice()).map_err(|e| match e {
         // Its structure is right and an identifier in it is one that the library does not know.
         pkcs8::Error::Asn1(e) => match e.kind() {
-            pkcs8::der::ErrorKind::OidUnknown { oid } => KeyError::Encryption(oid.to_string()),
+            ErrorKind::OidUnknown { oid } => KeyError::Encryption(oid.to_string()),
+            ErrorKind::Value { tag: Tag::ObjectIdentifier } => KeyError::Encryption("PBES1".into()),
             _ => KeyError::Private,
         },
         _ => KeyError::Private,
@@ -65,7 +66,12 @@ pub(crate) fn open(text: &[u8], passphrase: &Passphrase) -> Result<SecretDocumen
         return Err(KeyError::Encryption(info.encryption_algorithm.oid().to_string()));
     };
     bounded(parameters)?;
-    info.decrypt(passphrase.0.as_slice()).map_err(|_| KeyError::PassphraseWrong)
+    info.decrypt(passphrase.0.as_slice()).map_err(|e| match e {
+        pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::UnsupportedAlgorithm { oid }) => {
+            KeyError::Encryption(oid.to_string())
+        }
+        _ => KeyError::PassphraseWrong,
+    })
 }
 
 /// Encrypts a PKCS#8 key, and writes it as PEM.
@@ -77,7 +83,7 @@ pub(crate) fn close(pkcs8: &[u8], passphrase: &Passphrase) -> Result<String, Key
     }
     // 16 MiB five times over: OWASP's advice within the 32 MiB that OpenSSL would read.
     let cost = scrypt::Params::new(14, 8, 5, 32).map_err(|_| failed(()))?;
-    let parameters = Parameters::scrypt_aes256cbc(cost, &salt, &iv).map_err(|_| failed(()))?;
+    let parameters = pbes2::Parameters::scrypt_aes256cbc(cost, &salt, &iv).map_err(|_| failed(()))?;
     let info = PrivateKeyInfo::try_from(pkcs8).map_err(|_| failed(()))?;
     let closed = info.encrypt_with_params(parameters, passphrase.0.as_slice()).map_err(|_| failed(()))?;
     Ok(pem::write(LABEL, closed.as_bytes()))

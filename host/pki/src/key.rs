@@ -67,7 +67,7 @@ pub enum KeyError {
     #[error("keys of the kind {0} are not accepted; RSA, EC P-256, P-384, P-521 and Ed25519 are")]
     Algorithm(String),
     /// A private key that cannot be read.
-    #[error("the private key cannot be read: it must be one unencrypted PKCS#8, PKCS#1 or SEC1 key in PEM")]
+    #[error("the private key cannot be read: it must be one PKCS#8, PKCS#1 or SEC1 key in PEM")]
     Private,
     /// A private key in an encrypted form that we don't read.
     #[error(

@@ -9,9 +9,11 @@
 
 mod outside;
 
+use std::sync::Arc;
+
 use bunraku_pki::{
     AltName, Certificate, CertificateRequest, Certname, Extension, Issuer, KeyKind, RequestRules, Serial,
-    SignError, SigningKey, Template, create_issuer, crl, sign_certificate,
+    Sign as _, SignError, SigningKey, Template, create_issuer, crl, sign_certificate,
 };
 use outside::Openssl;
 use time::{Duration, OffsetDateTime};
@@ -31,7 +33,8 @@ fn now() -> OffsetDateTime {
 fn ca(kind: KeyKind) -> Issuer {
     let key = SigningKey::generate(kind).unwrap();
     let not_before = now() - Duration::days(1);
-    create_issuer("Puppet CA: test", key, not_before, not_before + Duration::days(15 * 365)).unwrap()
+    create_issuer("Puppet CA: test", Arc::new(key), not_before, not_before + Duration::days(15 * 365))
+        .unwrap()
 }
 
 fn template(request: &CertificateRequest) -> Template {
@@ -212,7 +215,7 @@ fn an_existing_ca_is_opened_with_a_key_of_any_form() {
         );
 
         let certificate = Certificate::parse_pem(&openssl.read("ca.pem")).unwrap();
-        let issuer = Issuer::open(certificate, key).unwrap();
+        let issuer = Issuer::open(certificate, Arc::new(key)).unwrap();
         let request = CertificateRequest::parse(&vector("agent7"), &LOOSE).unwrap();
         let mut template = template(&request);
         template.not_before = issuer.certificate().not_before;
@@ -229,7 +232,7 @@ fn an_existing_ca_is_opened_with_a_key_of_any_form() {
 fn what_is_no_ca_does_not_sign() {
     let issuer = ca(KeyKind::EcP256);
     let key = || SigningKey::generate(KeyKind::EcP256).unwrap();
-    let error = Issuer::open(issuer.certificate().clone(), key()).unwrap_err();
+    let error = Issuer::open(issuer.certificate().clone(), Arc::new(key())).unwrap_err();
     assert!(matches!(error, SignError::WrongKey(_)), "{error}");
 
     let leaf_key = key();
@@ -243,16 +246,7 @@ fn what_is_no_ca_does_not_sign() {
         extensions: vec![],
     };
     let leaf = sign_certificate(&leaf, &issuer).unwrap();
-    assert!(matches!(Issuer::open(leaf, leaf_key), Err(SignError::NotAnIssuer(_))));
-
-    // A name of two organisational units would come out with one.
-    let openssl = Openssl::new();
-    openssl.write("ca.cnf", "[req]\ndistinguished_name=dn\nx509_extensions=v3\nprompt=no\n[dn]\n0.OU=a\n1.OU=b\nCN=two\n[v3]\nbasicConstraints=CA:TRUE\n");
-    openssl.ok("req -new -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -config ca.cnf -out ca.pem");
-    let certificate = Certificate::parse_pem(&openssl.read("ca.pem")).unwrap();
-    let error =
-        Issuer::open(certificate, SigningKey::from_pem(&openssl.read("key.pem")).unwrap()).unwrap_err();
-    assert!(matches!(error, SignError::IssuerName(_)), "{error}");
+    assert!(matches!(Issuer::open(leaf, Arc::new(leaf_key)), Err(SignError::NotAnIssuer(_))));
 }
 
 #[test]
@@ -290,7 +284,9 @@ fn private_keys_stay_private() {
     let locked = String::from_utf8(openssl.read("locked.pem")).unwrap();
     for bad in ["", "x", cut.as_str(), &two, &locked, &pem.replace("PRIVATE KEY", "CERTIFICATE")] {
         let error = SigningKey::from_pem(bad.as_bytes()).unwrap_err().to_string();
-        assert!(error.starts_with("the private key cannot be read"), "{error}");
+        let said = error.starts_with("the private key cannot be read")
+            || bad == locked && error.starts_with("the private key is encrypted");
+        assert!(said, "{error}");
     }
 }
 

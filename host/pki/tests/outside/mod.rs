@@ -59,6 +59,65 @@ impl Openssl {
     }
 }
 
+/// A CA of the outside world's, which `openssl` keeps in the folder under a name.
+pub struct Foreign<'a> {
+    pub openssl: &'a Openssl,
+    pub name: &'static str,
+}
+
+impl Openssl {
+    /// A CA with this subject, self-signed or signed by another, whose key `genpkey` makes with `key`.
+    pub fn foreign(
+        &self,
+        name: &'static str,
+        subject: &str,
+        above: Option<&Foreign<'_>>,
+        key: &str,
+    ) -> Foreign<'_> {
+        self.ok(&format!("genpkey {key} -out {name}.key"));
+        self.certify_ca(name, subject, above, "");
+        self.write(&format!("{name}.index"), "");
+        self.write(&format!("{name}.number"), "0A\n");
+        Foreign { openssl: self, name }
+    }
+
+    /// A CA's certificate as `name.pem` for the key in `name.key`.
+    pub fn certify_ca(&self, name: &str, subject: &str, above: Option<&Foreign<'_>>, basic: &str) {
+        self.write(
+            &format!("{name}.cnf"),
+            format!(
+                "[req]\ndistinguished_name=dn\nprompt=no\nstring_mask=nombstr\n[dn]\n{subject}\n[v3]\nbasicConstraints=critical,CA:TRUE{basic}\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+            ),
+        );
+        let by = above.map_or(String::new(), |above| format!("-CA {0}.pem -CAkey {0}.key ", above.name));
+        self.ok(&format!(
+            "req -new -x509 -days 3650 {by}-key {name}.key -config {name}.cnf -extensions v3 -out {name}.pem"
+        ));
+    }
+}
+
+impl Foreign<'_> {
+    pub fn pem(&self) -> Vec<u8> {
+        self.openssl.read(&format!("{}.pem", self.name))
+    }
+
+    /// A revocation list with the next number, from lines of `openssl ca`'s index, with more lines in the
+    /// section of its extensions.
+    pub fn list(&self, index: &str, extensions: &str) -> Vec<u8> {
+        let Foreign { openssl, name } = self;
+        openssl.write(&format!("{name}.index"), index);
+        openssl.write(
+            "ca.cnf",
+            format!(
+                "[ca]\ndefault_ca=me\n[me]\ndatabase={name}.index\ncrlnumber={name}.number\ndefault_md=sha256\ndefault_crl_days=30\ncrl_extensions=crl\n[crl]\nauthorityKeyIdentifier=keyid\n{extensions}\n"
+            ),
+        );
+        openssl
+            .ok(&format!("ca -gencrl -config ca.cnf -keyfile {name}.key -cert {name}.pem -out {name}.crl"));
+        openssl.read(&format!("{name}.crl"))
+    }
+}
+
 /// A DER value.
 pub fn tlv(identifier: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
