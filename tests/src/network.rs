@@ -61,7 +61,8 @@ impl Network {
     /// Where the test itself is.
     const BRIDGE: &'static str = "10.86.0.1/24";
 
-    /// Makes the bridge, and a hosts file with these names; the place in the list is the address.
+    /// Makes the bridge, and a hosts file with these names; the place in the list is the address. A machine
+    /// has one name or several with spaces between.
     ///
     /// # Errors
     /// Not called in [`alone`], or bridges are not permitted on this machine.
@@ -92,7 +93,7 @@ impl Network {
     /// A name that [`Network::new`] was not told, or cables are not permitted on this machine.
     pub fn host(&self, name: &str) -> Result<Host> {
         let text = std::fs::read_to_string(&self.hosts)?;
-        let line = text.lines().find(|line| line.ends_with(&format!(" {name}")));
+        let line = text.lines().find(|line| line.split(' ').skip(1).any(|word| word == name));
         let address: Ipv4Addr = line.and_then(|l| l.split(' ').next()).context("an unknown name")?.parse()?;
         let cable = format!("cable{}", address.octets()[3]);
         let mut command = Command::new("unshare");

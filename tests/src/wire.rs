@@ -28,10 +28,14 @@ use crate::request::Identity;
 /// A request that takes longer fails.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// The name that masters are called by.
+const SERVER: &str = "puppet";
+
 /// Speaks to one master.
 #[derive(Clone)]
 pub struct Client {
     address: SocketAddr,
+    server: String,
     config: Arc<ClientConfig>,
 }
 
@@ -59,7 +63,7 @@ impl Client {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyServer(algorithms)))
             .with_no_client_auth();
-        Ok(Client { address, config: Arc::new(config) })
+        Ok(Client { address, server: SERVER.to_owned(), config: Arc::new(config) })
     }
 
     /// A client that knows the CA, with a certificate or without.
@@ -83,7 +87,14 @@ impl Client {
                     .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(identity.key.as_bytes())?)?
             }
         };
-        Ok(Client { address, config: Arc::new(config) })
+        Ok(Client { address, server: SERVER.to_owned(), config: Arc::new(config) })
+    }
+
+    /// The same client, for a server of another name than `puppet`.
+    #[must_use]
+    pub fn of(mut self, server: &str) -> Client {
+        server.clone_into(&mut self.server);
+        self
     }
 
     /// GET.
@@ -155,7 +166,7 @@ impl Client {
     pub async fn connect(&self) -> Result<Connection> {
         let tcp = tokio::net::TcpStream::connect(self.address).await?;
         tcp.set_nodelay(true)?;
-        let name = ServerName::try_from("puppet")?;
+        let name = ServerName::try_from(self.server.clone())?;
         let tls = TlsConnector::from(self.config.clone()).connect(name, tcp).await.context("handshake")?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(tls)).await?;
         Ok(Connection { sender, driver: Some(tokio::spawn(connection)) })
