@@ -13,6 +13,8 @@ pub(crate) const SEQUENCE: u32 = 16;
 pub(crate) const SET: u32 = 17;
 pub(crate) const PRINTABLE_STRING: u32 = 19;
 pub(crate) const IA5_STRING: u32 = 22;
+pub(crate) const UTC_TIME: u32 = 23;
+pub(crate) const GENERALIZED_TIME: u32 = 24;
 
 /// Most values in one sequence or set; a request of 64 KiB never needs more.
 const MAX_CHILDREN: usize = 4096;
@@ -73,7 +75,10 @@ impl<'a> Value<'a> {
     }
 
     /// The values in a universal SEQUENCE or SET one after the other, however many there are.
-    pub fn each(&self, tag: u32) -> Result<impl Iterator<Item = Result<Value<'a>, NotDer>>, NotDer> {
+    pub fn each(
+        &self,
+        tag: u32,
+    ) -> Result<impl Iterator<Item = Result<Value<'a>, NotDer>> + use<'a>, NotDer> {
         if self.class != Class::Universal || self.tag != tag || !self.constructed {
             return Err(NotDer);
         }

@@ -19,7 +19,6 @@ const KEY_USAGE: &str = "2.5.29.15";
 const ALT_NAMES: &str = "2.5.29.17";
 const BASIC_CONSTRAINTS: &str = "2.5.29.19";
 const CRL_NUMBER: &str = "2.5.29.20";
-const REASON: &str = "2.5.29.21";
 const AUTHORITY_KEY_ID: &str = "2.5.29.35";
 const EXTENDED_KEY_USAGE: &str = "2.5.29.37";
 
@@ -102,24 +101,25 @@ fn list(rest: &[Value<'_>], ca: &Certificate) -> Result<(), &'static str> {
     if !found.iter().any(|(oid, _)| oid == CRL_NUMBER) {
         return Err("the revocation list has no number");
     }
-    let malformed = |_: NotDer| "an entry of the revocation list is malformed";
-    for entry in entries
-        .map(|entries| entries.each(der::SEQUENCE))
-        .transpose()
-        .map_err(malformed)?
-        .into_iter()
-        .flatten()
-    {
-        let fields = entry.and_then(|entry| entry.children(der::SEQUENCE)).map_err(malformed)?;
-        let (serial, revoked_at, extensions) = match fields.as_slice() {
-            [serial, revoked_at] => (serial, revoked_at, None),
-            [serial, revoked_at, extensions] => (serial, revoked_at, Some(extensions)),
-            _ => return Err(malformed(NotDer)),
-        };
-        serial.unsigned().map_err(malformed)?;
-        at(revoked_at)?;
-        if let Some(extensions) = extensions {
-            read(extensions, |oid| oid == REASON)?;
+    match entries {
+        Some(entries) => each_entry(entries).map_err(|NotDer| "an entry of the revocation list is malformed"),
+        None => Ok(()),
+    }
+}
+
+/// serial, revocation date, and the reason as the one extension that ours have. There may be a hundred
+/// thousand, so this reads no more of them than it must.
+fn each_entry(entries: &Value<'_>) -> Result<(), NotDer> {
+    for entry in entries.each(der::SEQUENCE)? {
+        let mut fields = entry?.each(der::SEQUENCE)?;
+        let mut next = || fields.next().transpose();
+        let (serial, revoked_at) = (next()?.ok_or(NotDer)?, next()?.ok_or(NotDer)?);
+        serial.unsigned()?;
+        revoked_at.primitive(der::UTC_TIME).or_else(|NotDer| revoked_at.primitive(der::GENERALIZED_TIME))?;
+        match (next()?.map(|extensions| extensions.raw), next()?) {
+            // One extension, reasonCode 2.5.29.21, not critical, with an ENUMERATED of one byte.
+            (None | Some([0x30, 12, 0x30, 10, 6, 3, 0x55, 0x1d, 21, 4, 3, 10, 1, _]), None) => {}
+            _ => return Err(NotDer),
         }
     }
     Ok(())
