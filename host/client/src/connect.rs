@@ -36,7 +36,8 @@ impl Route {
                     // The requests are small and each waits for its answer.
                     tcp.set_nodelay(true).map_err(|error| explain(at, &error))?;
                     let tls = connector.connect(name.clone(), tcp).await;
-                    Ok(Box::new(tls.map_err(|error| explain(at, &error))?) as Box<dyn Stream>)
+                    let stream: Box<dyn Stream> = Box::new(tls.map_err(|error| explain(at, &error))?);
+                    Ok(stream)
                 }
             }
         };

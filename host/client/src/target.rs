@@ -8,6 +8,7 @@ use pki::Identity;
 
 /// The server.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each client, and it is moved once")]
 pub enum Target {
     /// A daemon's control socket on this machine. There is no TLS; the socket's mode says who may.
     Unix(PathBuf),

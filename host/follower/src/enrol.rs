@@ -95,7 +95,7 @@ impl Enrolment<'_> {
                 return Ok(Standing::Waiting(format!("{} answered {status}: {text}", client.at())));
             }
         };
-        if *looks % LOOKS == 0 {
+        if looks.is_multiple_of(LOOKS) {
             let path = format!("/puppet-ca/v1/certificate_request/{name}");
             let body = Bytes::from(csr.pem.clone());
             let answer = client.request(Method::PUT, &path, Some(("text/plain", body))).await?;

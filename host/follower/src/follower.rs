@@ -12,8 +12,9 @@ use tokio::sync::{Notify, watch};
 use crate::contact::{self, Anchor, first_contact};
 use crate::disk::Folder;
 use crate::enrol::Enrolment;
+use crate::freshness::{self, Noted};
 use crate::identity;
-use crate::judge::{Held, Offer, Refusal, judge};
+use crate::judge::{Held, Offer, judge};
 use crate::{Error, Settings};
 
 /// How long a first start waits for what a stream says beyond what agents are told.
@@ -37,7 +38,7 @@ pub(crate) struct Inner {
     first: Bundle,
     held: Mutex<Held>,
     contact: Mutex<Option<OffsetDateTime>>,
-    freshness: Mutex<Freshness>,
+    freshness: Noted,
     next_renewal: Mutex<Option<OffsetDateTime>>,
 }
 
@@ -114,7 +115,7 @@ impl Follower {
             first: kept.first,
             held: Mutex::new(kept.held),
             contact: Mutex::new(None),
-            freshness: Mutex::new(Freshness::Fresh),
+            freshness: Noted::default(),
             next_renewal: Mutex::new(None),
             settings,
             folder,
@@ -160,7 +161,7 @@ impl Follower {
     pub fn state(&self, now: OffsetDateTime) -> FollowState {
         let trust = self.trust();
         FollowState {
-            freshness: self.inner.freshness_of(&trust, now),
+            freshness: freshness::of(&trust, self.inner.settings.grace, now),
             number: trust.number,
             next_update: trust.next_update,
             contact: *lock(&self.inner.contact),
@@ -195,10 +196,9 @@ impl Inner {
     }
 
     /// Judges an offer; what is good is written and then put in force. Blocks.
-    pub fn take(&self, offer: Result<Offer, Refusal>, now: OffsetDateTime) -> Taken {
+    pub fn take(&self, offer: &Offer, now: OffsetDateTime) -> Taken {
         let mut held = lock(&self.held);
-        let judged = offer.and_then(|offer| judge(&offer, Some(&held), SystemTime::from(now)));
-        let new = match judged {
+        let new = match judge(offer, Some(&held), SystemTime::from(now)) {
             Ok(None) => return Taken::Known,
             Ok(Some(new)) => new,
             Err(refusal) => {
@@ -247,39 +247,10 @@ impl Inner {
         *lock(&self.next_renewal) = Some(at);
     }
 
-    fn freshness_of(&self, trust: &Trust, now: OffsetDateTime) -> Freshness {
-        // A grace beyond what the calendar holds never ends.
-        let grace = time::Duration::try_from(self.settings.grace).unwrap_or(time::Duration::MAX);
-        trust.freshness(now, grace)
-    }
-
     /// Says once what has become of the lists' freshness.
     pub fn note_freshness(&self, now: OffsetDateTime) {
         let trust = self.trust.borrow().clone();
-        let fresh = self.freshness_of(&trust, now);
-        let mut noted = lock(&self.freshness);
-        if *noted == fresh {
-            return;
-        }
-        *noted = fresh;
-        let Trust { number, next_update, .. } = &*trust;
-        let grace = self.settings.grace.as_secs();
-        match fresh {
-            Freshness::Fresh => tracing::info!(number, %next_update, "the revocation lists are fresh again"),
-            Freshness::Stale => tracing::warn!(
-                number,
-                %next_update,
-                grace,
-                "the revocation lists are stale: served as before within the grace of so many seconds; see to the CA"
-            ),
-            Freshness::Expired => tracing::error!(
-                number,
-                %next_update,
-                grace,
-                "the revocation lists have expired, and so has the grace: no certificate is believed until the CA \
-                 sends newer ones"
-            ),
-        }
+        self.freshness.note(&trust, self.settings.grace, now);
     }
 }
 

@@ -43,8 +43,6 @@ pub(crate) enum Refusal {
         "the CA has become another one: {new} with SHA-256 {fingerprint} has neither the name and key of {old} nor the same root; to enrol there, stop this master and remove its folder"
     )]
     OtherCa { old: String, new: String, fingerprint: String },
-    #[error("the CA keeps another list for agents, and a poll brings that one alone")]
-    AgentsOnly,
 }
 
 /// Judges an offer by what is held. `None`: it says nothing new.
@@ -120,19 +118,19 @@ impl Held {
         }
     }
 
-    /// What a poll brought, as an offer: there is one text of lists, and it is the agents'.
-    pub fn polled(&self, bundle: Option<String>, lists: Option<String>) -> Result<Offer, Refusal> {
+    /// What a poll brought, as an offer. The one text of lists that it brings is the agents': where that
+    /// is another than the one to enforce, the latter must not shrink to it.
+    pub fn polled(&self, bundle: Option<String>, lists: Option<String>) -> Offer {
         let mut offer = self.offer();
         if let Some(bundle) = bundle {
             offer.bundle = bundle;
         }
-        let Some(lists) = lists else { return Ok(offer) };
-        if offer.agents_crls.is_some() {
-            // The list that is enforced must not shrink to the one for agents.
-            return Err(Refusal::AgentsOnly);
+        match (lists, &mut offer.agents_crls) {
+            (None, _) => {}
+            (Some(lists), Some(agents_crls)) => *agents_crls = lists,
+            (Some(lists), None) => (offer.crls, offer.number) = (lists, None),
         }
-        (offer.crls, offer.number) = (lists, None);
-        Ok(offer)
+        offer
     }
 }
 

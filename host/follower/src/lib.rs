@@ -31,6 +31,7 @@ mod disk;
 mod enrol;
 mod error;
 mod follower;
+mod freshness;
 mod identity;
 mod judge;
 mod renewal;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use crate::Error;
 use crate::contact::{BUNDLE, LISTS};
 use crate::follower::{Inner, Taken};
-use crate::judge::{Offer, Refusal};
+use crate::judge::Offer;
 use crate::wait::{Backoff, Said};
 
 /// A CA says that it lives every 2 s.
@@ -134,7 +134,7 @@ impl Inner {
             agents_crls: line.agents_crls,
             number: line.number,
         };
-        Some(self.take(Ok(offer), now))
+        Some(self.take(&offer, now))
     }
 
     /// Asks for bundle and lists, as agents do.
@@ -152,8 +152,8 @@ impl Inner {
         let taken = tokio::task::spawn_blocking(move || {
             let text =
                 |part: Option<(Bytes, _)>| part.map(|(body, _)| String::from_utf8_lossy(&body).into_owned());
-            let offer: Result<Offer, Refusal> = inner.held().polled(text(bundle), text(lists));
-            inner.take(offer, now)
+            let offer = inner.held().polled(text(bundle), text(lists));
+            inner.take(&offer, now)
         });
         match taken.await.map_err(|_| Error::Interrupted)? {
             Taken::New | Taken::Known => {
