@@ -1,7 +1,6 @@
 //! Signers that don't keep to what was agreed.
 
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use pki::{Sign as _, SigningKey};
@@ -16,7 +15,7 @@ const SIGNED: u8 = 5;
 const REFUSED: u8 = 6;
 
 pub(crate) fn run(lie: &str) -> Result {
-    let mut socket = UnixStream::from(OwnedFd::from(rustix::io::dup(rustix::stdio::stdin())?));
+    let mut socket = UnixStream::from(rustix::io::dup(rustix::stdio::stdin())?);
     let start: Value = serde_json::from_slice(&read(&mut socket)?.1)?;
     let path = start.get("path").and_then(Value::as_str).ok_or("a start without a path")?;
     let public = SigningKey::from_pem(&std::fs::read(path)?)?.public().spki_der.clone();

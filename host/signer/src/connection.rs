@@ -80,7 +80,8 @@ impl Connection {
         let frame = match greeted {
             Ok(Some(frame)) => frame,
             Ok(None) => return Err(failed(format!("it ended at once ({})", child.end()))),
-            Err(error) => return Err(failed(error.to_string())),
+            // Reset, if it did not even read.
+            Err(error) => return Err(failed(format!("{error} ({})", child.end()))),
         };
         let misunderstood = |e: &dyn std::fmt::Display| Error::Protocol(e.to_string());
         match frame.kind {

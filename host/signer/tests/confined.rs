@@ -1,4 +1,11 @@
 //! What a signer can still do when it has its key, and who can look into it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod stage;
 

@@ -1,4 +1,11 @@
 //! Keys made, opened, refused, and what they sign, in this process and in another.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::panic,
+    reason = "tests"
+)]
 
 mod stage;
 
@@ -226,7 +233,7 @@ fn many_threads_get_each_their_own_signature() {
 }
 
 #[test]
-fn a_list_of_a_million_entries_is_signed() {
+fn what_a_list_of_a_million_entries_needs_is_signed_and_not_a_byte_more() {
     let stage = Stage::new();
     let process = stage.process(&["signer"]);
     let key = process.create(KeyKind::EcP256, &stage.path("key.pem")).unwrap();
