@@ -392,4 +392,83 @@ mod tests {
         store.save_report("node", 2, "changed", &large).await.unwrap();
         assert_eq!(store.reports("node", 9).await.unwrap().len(), 2);
     }
+
+    // faults row 23: what SQLite does by itself after some errors of the disk.
+    #[tokio::test]
+    async fn a_failed_disk_fails_a_group_and_the_next_one_goes_on() {
+        let (_folder, store) = store().await;
+        let release = block(&store).await;
+        let broken = store.write(|connection| {
+            Box::pin(async move {
+                sqlx::query("ROLLBACK").execute(connection).await?;
+                let failed = std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem);
+                Err::<(), _>(Error::Disk(Arc::new(sqlx::Error::Io(failed))))
+            })
+        });
+        let group = async { tokio::join!(add(&store, "a", false), broken, add(&store, "c", false)) };
+        let release = async {
+            tokio::task::yield_now().await;
+            drop(release);
+        };
+        let ((a, broken, c), ()) = tokio::join!(group, release);
+        for outcome in [a, broken, c] {
+            assert!(matches!(outcome, Err(Error::Disk(_))), "each is told why: {outcome:?}");
+        }
+        for key in ["a", "c"] {
+            assert_eq!(store.meta(key).await.unwrap(), None);
+            add(&store, key, false).await.unwrap();
+        }
+        assert!(store.meta("a").await.unwrap().is_some() && store.meta("c").await.unwrap().is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn readers_that_overlap_do_not_let_the_log_grow_without_end() {
+        let (folder, store) = store().await;
+        let size = || std::fs::metadata(folder.path().join("state.db-wal")).unwrap().len();
+        let look = async || {
+            let mut reading = store.readers.begin().await.unwrap();
+            sqlx::query("SELECT count(*) FROM reports").fetch_one(&mut *reading).await.unwrap();
+            reading
+        };
+        // A report of its own megabyte for each node, so that nothing is deleted.
+        let body = vec![7; 1 << 20];
+        let write = async |number: u64| {
+            store.save_report(&format!("node{number}"), 1, "changed", &body).await.unwrap();
+        };
+        // At every moment there is a reader.
+        let (stop, mut stopped) = oneshot::channel::<()>();
+        let readers = async {
+            let mut reading = look().await;
+            while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+                let next = look().await;
+                reading.rollback().await.unwrap();
+                reading = next;
+                tokio::task::yield_now().await;
+            }
+        };
+        let writers = async {
+            let mut largest = 0;
+            for number in 0..160 {
+                write(number).await;
+                largest = largest.max(size());
+            }
+            drop(stop);
+            largest
+        };
+        let ((), largest) = tokio::join!(readers, writers);
+        assert!(largest <= super::LOG + super::LOG_STEP, "{largest}");
+
+        // One reader that does not let go holds up the log, and nobody else; then the log shrinks.
+        let reading = look().await;
+        let mut number = 1000;
+        while size() < super::LOG + 2 * super::LOG_STEP {
+            write(number).await;
+            number += 1;
+        }
+        reading.rollback().await.unwrap();
+        for last in 0..20 {
+            write(number + last).await;
+        }
+        assert!(size() < super::LOG, "{}", size());
+    }
 }
