@@ -5,7 +5,7 @@
 //! address     certname or -      when the answer was ready     request line                status bytes seconds request id
 //! ```
 //!
-//! Whoever only knows the format stops at the bytes. What a client sent is escaped, so no line can
+//! A request over the control socket has `local` for its address. Whoever only knows the format stops at the bytes. What a client sent is escaped, so no line can
 //! fake another one or move a terminal's cursor. Facts in a query are left out: they may be secret.
 //!
 //! A thread writes. It never holds a request up: when it does not keep up, lines are dropped and
@@ -14,7 +14,6 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use crate::connection::Origin;
 use crate::server::Gauges;
 
 /// Lines that wait for the thread.
@@ -51,8 +51,8 @@ pub enum AccessLogTo {
 /// A request and its answer, for the log.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// The other end of the connection.
-    pub address: IpAddr,
+    /// Where the connection comes from.
+    pub origin: Origin,
     /// The name it proved.
     pub certname: Option<&'a str>,
     /// When the answer was ready.
@@ -150,7 +150,7 @@ impl Line<'_> {
         let mut text = String::with_capacity(192);
         let when = self.at.to_offset(time::UtcOffset::UTC).format(&WHEN).unwrap_or_default();
         // Writing to a String cannot fail.
-        let _ = write!(text, "{} - {} [{when}] \"", self.address, self.certname.unwrap_or("-"));
+        let _ = write!(text, "{} - {} [{when}] \"", self.origin, self.certname.unwrap_or("-"));
         escape(self.method, &mut text);
         text.push(' ');
         escape(&shown(self.target), &mut text);
@@ -202,7 +202,7 @@ mod tests {
 
     fn line(target: &str) -> Line<'_> {
         Line {
-            address: "192.0.2.7".parse().unwrap(),
+            origin: Origin::Network("192.0.2.7".parse().unwrap()),
             certname: Some("web1.example.test"),
             at: datetime!(2026-11-02 16:38:11 UTC),
             method: "GET",
@@ -229,6 +229,8 @@ mod tests {
         check("/c?x=1&facts=%7B%22secret&y=2", "/c?x=1&facts=...&y=2");
         let nobody = Line { certname: None, ..line("/") };
         assert!(nobody.to_text().starts_with("192.0.2.7 - - ["));
+        let local = Line { origin: Origin::Local { uid: 0 }, certname: None, ..line("/") };
+        assert!(local.to_text().starts_with("local - - ["));
         assert!(line(&"a".repeat(5000)).to_text().len() < 1200);
     }
 

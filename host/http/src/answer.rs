@@ -1,5 +1,6 @@
 //! What a route answers: a response, or a [`Refusal`] that becomes one with the request's id.
 
+use std::io;
 use std::time::Duration;
 
 use axum::Extension;
@@ -7,6 +8,8 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
 use master::Failed;
 use serde::Serialize;
 use tokio::fs::File;
@@ -47,6 +50,13 @@ pub fn json(content_type: &'static str, value: &impl Serialize) -> Outcome {
     }
 }
 
+/// A body whose parts are yet to be sent, one waiting at most: whoever sends goes no faster than
+/// whoever reads.
+pub fn channel() -> (Sender<Bytes, io::Error>, Body) {
+    let (sender, body) = Channel::new(1);
+    (sender, Body::new(body))
+}
+
 /// A status without a body.
 pub fn empty(status: StatusCode, content_type: &'static str) -> Response {
     (status, [(CONTENT_TYPE, HeaderValue::from_static(content_type))]).into_response()
@@ -68,8 +78,12 @@ pub const RUNTIME_ERROR: &str = "RUNTIME_ERROR";
 pub struct Refusal {
     /// The status.
     pub status: StatusCode,
-    /// One line; the request's id is added to it.
+    /// One line; the request's id is added to it, unless the words are to be exact.
     pub message: String,
+    /// Whether the body is the message alone, as the CA's tools expect it of the peer.
+    pub exact: bool,
+    /// How a refusal in text is labelled.
+    pub label: &'static str,
     /// The kind of a JSON refusal; without one the body is text.
     pub issue_kind: Option<&'static str>,
     /// When to come again.
@@ -81,7 +95,20 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal in text, as the CA's routes answer.
     pub fn text(status: StatusCode, message: impl Into<String>) -> Refusal {
-        Refusal { status, message: message.into(), issue_kind: None, retry_after: None, close: false }
+        let message = message.into();
+        let label = TEXT;
+        Refusal { status, message, exact: false, label, issue_kind: None, retry_after: None, close: false }
+    }
+
+    /// A refusal in text, word for word: administrators' tools compare it. The request's id is in the
+    /// header alone.
+    pub fn exact(status: StatusCode, message: impl Into<String>) -> Refusal {
+        Refusal { exact: true, ..Refusal::text(status, message) }
+    }
+
+    /// The same, labelled otherwise.
+    pub fn labelled(self, label: &'static str) -> Refusal {
+        Refusal { label, ..self }
     }
 
     /// A refusal in JSON, as `/puppet/v3` answers.
@@ -109,10 +136,13 @@ impl Refusal {
 
     /// The refusal as the agent gets it.
     pub fn into_answer(self, request_id: &str) -> Response {
-        let message = format!("{} (request id {request_id})", self.message);
+        let message = match self.exact {
+            true => self.message,
+            false => format!("{} (request id {request_id})", self.message),
+        };
         let (content_type, body) = match self.issue_kind {
             Some(kind) => (JSON, serde_json::json!({"message": message, "issue_kind": kind}).to_string()),
-            None => (TEXT, message),
+            None => (self.label, message),
         };
         let mut response = (self.status, ok(content_type, body)).into_response();
         let headers = response.headers_mut();
@@ -155,6 +185,7 @@ mod tests {
         };
         let text = body(Refusal::text(StatusCode::BAD_REQUEST, "no"), TEXT).await;
         assert_eq!(text, "no (request id r-1)");
+        assert_eq!(body(Refusal::exact(StatusCode::BAD_REQUEST, "no"), TEXT).await, "no");
         let json: serde_json::Value =
             serde_json::from_str(&body(Refusal::not_found("x"), JSON).await).unwrap();
         let message = "Not Found: Could not find x (request id r-1)";

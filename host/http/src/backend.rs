@@ -5,13 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ca::RenewError;
 use master::{CaFile, CatalogRequest, Compiled, Failed, Master, Peer, Status, SubmitError, Submitted};
 use pki::{Certname, Serial};
 use serde_json::Value;
 
-/// The use cases behind the routes. Each method is [`Master`]'s of the same name.
-pub trait Backend: Send + Sync + 'static {
+use crate::administration::Administration;
+
+/// The use cases behind the agents' routes. Each method is [`Master`]'s of the same name.
+pub trait Backend: Administration {
     /// The CA's certificate and its chain.
     fn ca_bundle(&self) -> CaFile;
     /// The CA's revocation lists.
@@ -29,8 +30,12 @@ pub trait Backend: Send + Sync + 'static {
     fn certificate(&self, name: &str) -> impl Future<Output = Result<Option<String>, Failed>> + Send;
     /// The pending request of a name, as PEM. For administrators alone.
     fn pending_request(&self, name: &str) -> impl Future<Output = Result<Option<String>, Failed>> + Send;
-    /// A new certificate for the peer's, as PEM.
-    fn renew(&self, peer: &Peer) -> impl Future<Output = Result<String, RenewError>> + Send;
+    /// A new certificate for the peer's, as PEM; for another key with a request.
+    fn renew(
+        &self,
+        peer: &Peer,
+        csr: Option<&[u8]>,
+    ) -> impl Future<Output = Result<String, Failed>> + Send;
     /// A node's classification.
     fn node(
         &self,
@@ -93,8 +98,8 @@ impl Backend for Master {
         self.pending_request(name).await
     }
 
-    async fn renew(&self, peer: &Peer) -> Result<String, RenewError> {
-        self.renew(peer).await
+    async fn renew(&self, peer: &Peer, csr: Option<&[u8]>) -> Result<String, Failed> {
+        self.renew(peer, csr).await
     }
 
     async fn node(&self, certname: &Certname, environment: &str, peer: &Peer) -> Result<Value, Failed> {

@@ -58,6 +58,12 @@ impl BodyMemory {
         BodyMemory { free, total }
     }
 
+    /// Bytes that are taken now.
+    pub fn used(&self) -> usize {
+        let total = usize::try_from(self.total).unwrap_or(usize::MAX);
+        total.saturating_sub(self.free.available_permits()).saturating_mul(PERMIT_BYTES)
+    }
+
     /// Reads a request's whole body.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! One connection, from the handshake to its last answer.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use hyper_util::service::TowerToHyperService;
 use master::Peer;
 use pki::Certificate;
 use rustls::CertificateError;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
@@ -24,23 +26,69 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::server::Shared;
+use crate::settings::Settings;
 
 /// Most bytes of a request's head, and of what is read of a body at once.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// How long a drain waits for the first request of a connection that has just been made.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// An address; IPv4 as IPv4.
+    Network(IpAddr),
+    /// The control socket, and the kernel says that this user is at its other end.
+    Local {
+        /// Root's, or our own.
+        uid: u32,
+    },
+}
+
+impl Origin {
+    /// The address, if it came over a network.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Origin::Network(address) => Some(address),
+            Origin::Local { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Network(address) => address.fmt(formatter),
+            Origin::Local { .. } => formatter.write_str("local"),
+        }
+    }
+}
+
 /// What all requests of a connection have in common.
 #[derive(Debug)]
 pub struct Connection {
-    /// The other end's address; IPv4 as IPv4.
-    pub address: IpAddr,
-    /// The same with its certificate.
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The other end with its certificate.
     pub peer: Peer,
     used: AtomicBool,
 }
 
-/// Serves a connection to its end. When `drain` is cancelled, it answers what it has begun and closes.
+impl Connection {
+    /// One that has not asked anything yet.
+    pub fn new(origin: Origin, certificate: Option<Arc<Certificate>>) -> Connection {
+        let peer = Peer { address: origin.address(), certificate };
+        Connection { origin, peer, used: AtomicBool::new(false) }
+    }
+
+    /// The same without its certificate.
+    pub fn as_stranger(&self) -> Connection {
+        Connection::new(self.origin, None)
+    }
+}
+
+/// Serves a connection of an agent to its end. When `drain` is cancelled, it answers what it has begun
+/// and closes.
 pub async fn serve<B: Backend>(
     shared: Arc<Shared<B>>,
     router: Router,
@@ -57,8 +105,30 @@ pub async fn serve<B: Backend>(
             return;
         }
     };
-    let peer = Peer { address: Some(address), certificate };
-    let connection = Arc::new(Connection { address, peer, used: AtomicBool::new(false) });
+    let connection = Connection::new(Origin::Network(address), certificate);
+    converse(&shared.settings, router, tls, connection, drain).await;
+}
+
+/// A stream whose other end has to take what it is sent within the deadline: one that does not would
+/// hold its answers, and its connection, for ever.
+pub fn timed<I: AsyncRead + AsyncWrite>(stream: I, settings: &Settings) -> Timed<I> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(settings.write_deadline));
+    Box::pin(stream)
+}
+
+/// What [`timed`] returns.
+pub type Timed<I> = Pin<Box<TimeoutStream<I>>>;
+
+/// HTTP/1.1 over a stream, to its end.
+pub async fn converse<I: AsyncRead + AsyncWrite + Unpin>(
+    settings: &Settings,
+    router: Router,
+    stream: I,
+    connection: Connection,
+    drain: CancellationToken,
+) {
+    let connection = Arc::new(connection);
     let router = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
         connection.used.store(true, Ordering::Relaxed);
@@ -68,9 +138,9 @@ pub async fn serve<B: Backend>(
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         // Runs from the last answer on, and so is the longest an idle connection stays, too.
-        .header_read_timeout(shared.settings.header_deadline)
+        .header_read_timeout(settings.header_deadline)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(tls), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -90,11 +160,11 @@ pub async fn serve<B: Backend>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%address, %error, "a connection ended early");
+        tracing::debug!(from = %connection.origin, %error, "a connection ended early");
     }
 }
 
-type Stream = TlsStream<std::pin::Pin<Box<TimeoutStream<TcpStream>>>>;
+type Stream = TlsStream<Timed<TcpStream>>;
 
 async fn shake_hands<B>(
     shared: &Shared<B>,
@@ -105,10 +175,7 @@ async fn shake_hands<B>(
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(%address, %error, "TCP_NODELAY cannot be set");
     }
-    let mut tcp = TimeoutStream::new(tcp);
-    // A client that does not read its answers would hold them, and its connection, for ever.
-    tcp.set_write_timeout(Some(shared.settings.write_deadline));
-    let accepting = TlsAcceptor::from(shared.tls.current()).accept(Box::pin(tcp));
+    let accepting = TlsAcceptor::from(shared.tls.current()).accept(timed(tcp, &shared.settings));
     let shaken = tokio::select! {
         shaken = timeout(shared.settings.handshake_deadline, accepting) => shaken,
         () = drain.cancelled() => return None,

@@ -1,5 +1,6 @@
 //! What routes take out of a request: who asks, from TLS alone, and the request once it is parsed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,12 +8,14 @@ use axum::extract::FromRequestParts;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
-use master::Peer;
+use master::{Administrator, Peer};
 use pki::Certname;
 
 use crate::answer::{RUNTIME_ERROR, Refusal};
-use crate::connection::Connection;
+use crate::backend::Backend;
+use crate::connection::{Connection, Origin};
 use crate::pairs::{Pairs, PairsError};
+use crate::server::Shared;
 use crate::target::Target;
 
 /// Longest name of an environment.
@@ -45,6 +48,10 @@ pub struct Environment(pub String);
 #[derive(Debug)]
 pub struct AsJson(pub &'static str);
 
+/// Who administers the CA here; there is one wherever the route is for administrators. Else a 403.
+#[derive(Debug)]
+pub struct By(pub Administrator);
+
 /// The body is said to be JSON. A 415 where it is not.
 #[derive(Debug)]
 pub struct SentJson;
@@ -68,17 +75,23 @@ impl Asked {
         &self.target.query
     }
 
-    /// Whether the peer's certificate says that it administers the CA.
-    pub fn is_administrator(&self) -> bool {
-        let certificate = self.peer().certificate.as_ref();
-        certificate.and_then(|certificate| certificate.extension("pp_cli_auth")) == Some("true")
+    /// Who the peer is as an administrator of the CA: by its certificate's `pp_cli_auth`, by the
+    /// operator's list of certnames, or, over the control socket, by the kernel's word.
+    pub fn administrator(&self, admins: &BTreeSet<Certname>) -> Option<Administrator> {
+        if let Origin::Local { uid } = self.connection.origin {
+            return Some(Administrator::Local { uid });
+        }
+        let certificate = self.peer().certificate.as_ref()?;
+        let certname = certificate.certname.as_ref()?;
+        let may = certificate.extension("pp_cli_auth") == Some("true") || admins.contains(certname);
+        may.then(|| Administrator::Certname(certname.clone()))
     }
 
     /// A 403 for what the table does not give to this peer, and a line in the log.
     pub fn forbid(&self) -> Refusal {
-        let (address, method, path) = (self.connection.address, &self.method, self.target.path());
+        let (from, method, path) = (self.connection.origin, &self.method, self.target.path());
         let certname = self.peer().certname().map(|name| name.as_str());
-        tracing::info!(%address, certname, %method, path, "forbidden");
+        tracing::info!(%from, certname, %method, path, "forbidden");
         self.forbidden("Please see the server logs for details.")
     }
 
@@ -112,6 +125,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Own {
         let asked = Asked::from_request_parts(parts, state).await?;
         let name = asked.peer().certname().cloned().map(Own);
         name.ok_or_else(|| Refusal::text(StatusCode::FORBIDDEN, "Forbidden: a client certificate is needed"))
+    }
+}
+
+impl<B: Backend> FromRequestParts<Arc<Shared<B>>> for By {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared<B>>) -> Result<By, Refusal> {
+        let asked = Asked::from_request_parts(parts, shared).await?;
+        let administrator = asked.administrator(&shared.settings.admins);
+        // The table has let nobody else in.
+        administrator.map(By).ok_or_else(|| asked.forbid())
     }
 }
 

@@ -28,7 +28,8 @@ pub async fn compress(request: Request, next: Next) -> Response {
         return response;
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    if !offered || response.body().size_hint().exact().is_none_or(|bytes| bytes < MIN_BYTES) {
+    let packed = response.headers().contains_key(CONTENT_ENCODING);
+    if packed || !offered || response.body().size_hint().exact().is_none_or(|bytes| bytes < MIN_BYTES) {
         return response;
     }
     let (mut head, body) = response.into_parts();
@@ -42,7 +43,7 @@ pub async fn compress(request: Request, next: Next) -> Response {
 }
 
 /// Whether the client offers `gzip` (RFC 9110 §12.5.3). A mere `*` is not taken for an offer.
-fn offered(headers: &HeaderMap) -> bool {
+pub fn offered(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|value| value.to_str().ok());
     codings.flat_map(|value| value.split(',')).any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
@@ -55,7 +56,7 @@ fn offered(headers: &HeaderMap) -> bool {
 }
 
 /// The body compressed, or as it is where that fails or gains nothing.
-async fn smaller(body: Bytes) -> (Bytes, bool) {
+pub async fn smaller(body: Bytes) -> (Bytes, bool) {
     let compressed = if body.len() > AWAY_BYTES {
         let body = body.clone();
         tokio::task::spawn_blocking(move || gzip(&body)).await.unwrap_or(None)

@@ -20,7 +20,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::access_log::Line;
-use crate::answer::{Refusal, TEXT};
+use crate::answer::{PEM, Refusal, TEXT};
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::extract::{Asked, RequestId};
@@ -38,7 +38,7 @@ const PROXY_HEADERS: &[&str] = &["x-client-dn", "x-client-verify", "x-client-cer
 
 /// The whole of it, made once. Requests carry their connection as an extension.
 pub fn router<B: Backend>(shared: Arc<Shared<B>>) -> Router {
-    let routes = route::table().layer(from_fn(gzip::compress)).with_state(shared.clone());
+    let routes = route::table(&shared).layer(from_fn(gzip::compress)).with_state(shared.clone());
     // A layer of the routes' own router would run after the routing, which must not see a target
     // that nobody has parsed. So they are the fallback of one that has layers alone.
     Router::new()
@@ -72,8 +72,12 @@ async fn log<B: Backend>(
     let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
     let response = next.run(request).await;
     shared.gauges.requests.fetch_add(1, Ordering::Relaxed);
+    let class = usize::from(response.status().as_u16() / 100);
+    if let Some(answers) = class.checked_sub(1).and_then(|at| shared.gauges.answers.get(at)) {
+        answers.fetch_add(1, Ordering::Relaxed);
+    }
     shared.access_log.write(&Line {
-        address: connection.address,
+        origin: connection.origin,
         certname: connection.peer.certname().map(|name| name.as_str()),
         at: OffsetDateTime::now_utc(),
         method: method.as_str(),
@@ -103,7 +107,7 @@ pub async fn finish(Extension(request_id): Extension<RequestId>, request: Reques
     if let Ok(id) = HeaderValue::from_str(&request_id.0) {
         headers.insert(X_REQUEST_ID, id);
     }
-    if headers.get(CONTENT_TYPE).is_some_and(|content_type| content_type == TEXT) {
+    if headers.get(CONTENT_TYPE).is_some_and(|content_type| content_type == TEXT || content_type == PEM) {
         // A message may repeat what the client sent; no browser shall take it for a page.
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
@@ -156,9 +160,9 @@ fn ended(revoked: bool, not_after: OffsetDateTime, now: OffsetDateTime) -> Optio
 /// address: a proxy in front that nobody told of this would fill it otherwise.
 fn note_proxy_headers<B>(shared: &Shared<B>, connection: &Connection, headers: &HeaderMap) {
     if let Some(header) = PROXY_HEADERS.iter().find(|name| headers.contains_key(**name))
-        && shared.proxied.is(connection.address)
+        && let Some(address) = connection.origin.address()
+        && shared.proxied.is(address)
     {
-        let address = connection.address;
         tracing::warn!(%address, header, "ignored a proxy's word on who the client is; only its certificate counts");
     }
 }

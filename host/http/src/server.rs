@@ -1,11 +1,11 @@
-//! The server: listeners, the connections they accept, and the end of both.
+//! The server: what it listens on, and the end of it.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -17,69 +17,14 @@ use tokio_util::task::TaskTracker;
 use crate::access_log::{AccessLog, AccessLogTo};
 use crate::backend::Backend;
 use crate::body::BodyMemory;
-use crate::connection;
+use crate::control::ControlSocket;
+use crate::door::{Crowds, Door, FirstTime};
 use crate::layers;
-use crate::quota::{Quota, QuotaSettings};
+use crate::packed::Packed;
+use crate::quota::Quota;
+use crate::routes::stream::Announcements;
+use crate::settings::Settings;
 use crate::tls::{LiveTls, TlsError, TlsMaterial};
-
-/// Addresses whose proxy headers were reported; more than these are reported again.
-const REPORTED_ADDRESSES: usize = 4096;
-/// How long to wait when no connection can be accepted, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
-/// The operator's numbers. Sizes are bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Where to listen.
-    pub listen: Vec<SocketAddr>,
-    /// Connections at once; more wait in the kernel's queue.
-    pub connections: usize,
-    /// From a connection to the end of its TLS handshake.
-    pub handshake_deadline: Duration,
-    /// For a request's head, and for an idle connection's next request. Agents keep theirs for 4 s.
-    pub header_deadline: Duration,
-    /// For a certificate request's body.
-    pub request_deadline: Duration,
-    /// For any other body.
-    pub body_deadline: Duration,
-    /// For a client to take a part of its answer.
-    pub write_deadline: Duration,
-    /// Largest certificate request.
-    pub request_cap: usize,
-    /// Largest form or document of facts.
-    pub facts_cap: usize,
-    /// Largest report.
-    pub report_cap: usize,
-    /// Largest backup.
-    pub filebucket_cap: usize,
-    /// Memory for all bodies being read; no less than the largest cap.
-    pub body_memory: usize,
-    /// Certificate requests of one address.
-    pub quota: QuotaSettings,
-    /// Where the access log goes.
-    pub access_log: AccessLogTo,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            listen: Vec::new(),
-            connections: 2048,
-            handshake_deadline: Duration::from_secs(10),
-            header_deadline: Duration::from_secs(15),
-            request_deadline: Duration::from_secs(10),
-            body_deadline: Duration::from_secs(60),
-            write_deadline: Duration::from_secs(30),
-            request_cap: 64 << 10,
-            facts_cap: 8 << 20,
-            report_cap: 16 << 20,
-            filebucket_cap: 64 << 20,
-            body_memory: 256 << 20,
-            quota: QuotaSettings::default(),
-            access_log: AccessLogTo::Off,
-        }
-    }
-}
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +38,14 @@ pub enum Error {
         /// The address.
         address: SocketAddr,
         /// What the system says.
+        source: io::Error,
+    },
+    /// A control socket that cannot be had.
+    #[error("cannot listen on the control socket {}: {source}", path.display())]
+    ControlSocket {
+        /// Its file.
+        path: PathBuf,
+        /// What is in the way.
         source: io::Error,
     },
     /// Memory for bodies that does not hold one.
@@ -123,10 +76,18 @@ pub enum Error {
 pub struct Gauges {
     /// Connections that are open.
     pub connections: AtomicU64,
+    /// Connections since the start that were closed since their address had too many.
+    pub crowded_connections: AtomicU64,
     /// Connections since the start that TLS refused.
     pub refused_handshakes: AtomicU64,
     /// Requests answered since the start.
     pub requests: AtomicU64,
+    /// The same by the first digit of the status: 1 to 5.
+    pub answers: [AtomicU64; 5],
+    /// Requests refused since the start because the revocation lists are too old.
+    pub lapsed: AtomicU64,
+    /// Masters that follow the revocation lists over a stream now.
+    pub streams: AtomicU64,
     /// Lines that the access log did not get written in time, since the start.
     pub dropped_lines: AtomicU64,
 }
@@ -149,16 +110,20 @@ pub(crate) struct Shared<B> {
     pub access_log: AccessLog,
     pub gauges: Arc<Gauges>,
     pub proxied: FirstTime,
+    pub crowded: FirstTime,
+    pub crowds: Crowds,
+    pub announcements: Announcements,
+    pub packed: Packed,
+    /// Cancelled when no more is accepted, so that answers without an end find theirs.
+    pub draining: CancellationToken,
 }
-
-/// Addresses that something was reported of.
-#[derive(Debug, Default)]
-pub(crate) struct FirstTime(Mutex<HashSet<IpAddr>>);
 
 /// A server that listens and does not accept yet.
 #[derive(Debug)]
 pub struct Server<B> {
     listeners: Vec<TcpListener>,
+    control: Option<ControlSocket>,
+    metrics: Option<TcpListener>,
     shared: Arc<Shared<B>>,
     router: Router,
     material: TlsMaterial,
@@ -174,8 +139,7 @@ impl<B: Backend> Server<B> {
         backend: Arc<B>,
         mut material: TlsMaterial,
     ) -> Result<Server<B>, Error> {
-        let caps = [settings.request_cap, settings.facts_cap, settings.report_cap, settings.filebucket_cap];
-        let cap = caps.into_iter().max().unwrap_or_default();
+        let cap = settings.largest_cap();
         if settings.body_memory < cap {
             return Err(Error::BodyMemory { memory: settings.body_memory, cap });
         }
@@ -185,9 +149,16 @@ impl<B: Backend> Server<B> {
         let tls = LiveTls::start(&mut material)?;
         let mut listeners = Vec::new();
         for address in &settings.listen {
-            let listener = TcpListener::bind(address).await;
-            listeners.push(listener.map_err(|source| Error::Listen { address: *address, source })?);
+            listeners.push(listen(*address).await?);
         }
+        let metrics = match settings.metrics_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let control = match &settings.control_socket {
+            Some(path) => Some(ControlSocket::bind(path).await?),
+            None => None,
+        };
         let gauges = Arc::<Gauges>::default();
         let access_log = AccessLog::open(&settings.access_log, gauges.clone());
         let access_log =
@@ -200,15 +171,25 @@ impl<B: Backend> Server<B> {
             access_log,
             gauges,
             proxied: FirstTime::default(),
+            crowded: FirstTime::default(),
+            crowds: Crowds::default(),
+            announcements: Announcements::default(),
+            packed: Packed::default(),
+            draining: CancellationToken::new(),
             settings,
         });
         let router = layers::router(shared.clone());
-        Ok(Server { listeners, shared, router, material })
+        Ok(Server { listeners, control, metrics, shared, router, material })
     }
 
     /// The addresses that are listened on, with the ports that the system chose for 0.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Where metrics are given away, with the port that the system chose for 0.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
     }
 
     /// What the server counts, for metrics.
@@ -219,22 +200,25 @@ impl<B: Backend> Server<B> {
     /// Serves until `shutdown`. Then accepts no more, closes idle connections, answers what was begun
     /// and, after `drain`, cuts what is left.
     pub async fn run(self, shutdown: impl Future<Output = ()>, drain: Duration) -> Drained {
-        let Server { listeners, shared, router, material } = self;
-        let (stop, cut, connections) =
-            (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let Server { listeners, control, metrics, shared, router, material } = self;
+        let stop = shared.draining.clone();
         let following = {
             let shared = shared.clone();
             tokio::spawn(async move { shared.tls.follow(material).await })
         };
+        let door = Door {
+            shared: shared.clone(),
+            stop: stop.clone(),
+            cut: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        };
         let free = Arc::new(Semaphore::new(shared.settings.connections));
-        let accepting: Vec<_> = listeners
+        let mut accepting: Vec<_> = listeners
             .into_iter()
-            .map(|listener| {
-                let ends = Ends { stop: stop.clone(), cut: cut.clone() };
-                let (shared, router) = (shared.clone(), router.clone());
-                tokio::spawn(accept(listener, shared, router, free.clone(), ends, connections.clone()))
-            })
+            .map(|listener| tokio::spawn(door.clone().agents(listener, router.clone(), free.clone())))
             .collect();
+        accepting.extend(control.map(|socket| tokio::spawn(door.clone().administrators(socket, router))));
+        accepting.extend(metrics.map(|listener| tokio::spawn(door.clone().collectors(listener))));
 
         shutdown.await;
         stop.cancel();
@@ -242,6 +226,7 @@ impl<B: Backend> Server<B> {
             // A panic there has been reported by itself; the listener is closed all the same.
             let _ = task.await;
         }
+        let Door { cut, connections, .. } = door;
         connections.close();
         let ended = tokio::time::timeout(drain, connections.wait()).await;
         following.abort();
@@ -252,88 +237,6 @@ impl<B: Backend> Server<B> {
     }
 }
 
-/// The two ways a connection is ended: asked to, and made to.
-#[derive(Debug, Clone)]
-struct Ends {
-    stop: CancellationToken,
-    cut: CancellationToken,
-}
-
-/// A connection that is open, for as long as this lives.
-struct Open(Arc<Gauges>);
-
-impl Open {
-    fn new(gauges: Arc<Gauges>) -> Open {
-        gauges.connections.fetch_add(1, Ordering::Relaxed);
-        Open(gauges)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn accept<B: Backend>(
-    listener: TcpListener,
-    shared: Arc<Shared<B>>,
-    router: Router,
-    free: Arc<Semaphore>,
-    ends: Ends,
-    connections: TaskTracker,
-) {
-    loop {
-        let next = async {
-            let permit = free.clone().acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            next = next => next,
-            () = ends.stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((tcp, from)) => {
-                let (shared, router, ends) = (shared.clone(), router.clone(), ends.clone());
-                connections.spawn(async move {
-                    let _open = (permit, Open::new(shared.gauges.clone()));
-                    tokio::select! {
-                        () = connection::serve(shared, router, tcp, from, ends.stop) => {}
-                        () = ends.cut.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-impl FirstTime {
-    /// Whether this address was not here before.
-    pub fn is(&self, address: IpAddr) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REPORTED_ADDRESSES {
-            known.clear();
-        }
-        known.insert(address)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // faults row 69
-    #[test]
-    fn each_address_is_reported_once_and_the_memory_of_it_is_bounded() {
-        let first_time = FirstTime::default();
-        let address = |at: u32| IpAddr::from(at.to_be_bytes());
-        assert!(first_time.is(address(1)));
-        assert!(!first_time.is(address(1)));
-        assert!((2..20_000).all(|at| first_time.is(address(at))));
-        assert!(first_time.0.lock().unwrap().len() <= REPORTED_ADDRESSES);
-    }
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
 }

@@ -1,7 +1,10 @@
 //! TLS: the server's certificate, the CAs a client certificate may come from, and the revocation
 //! lists that the handshake checks it against.
 //!
-//! A client certificate is asked for and may be absent; routes decide who needs one. A new list or
+//! A client certificate is asked for and may be absent; routes decide who needs one. Only the CA that
+//! signs our nodes' certificates is an anchor: another CA below the same root may give names away as it
+//! likes, and serials that are on none of our lists. Lists that have ended are used all the same, since
+//! the operator may grant a grace; `route.rs` refuses certificates when that is over. A new list or
 //! server certificate makes a whole new configuration, which is swapped in for the connections to
 //! come. Its session store is its own: resumption skips all checks, so a store that outlived a swap
 //! would let a revoked client in. Connections that are open already are checked at every request.
@@ -9,7 +12,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use ca::{CrlSnapshot, ServerIdentity};
+use pki::{Identity, Trust};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem};
@@ -23,12 +26,10 @@ const SESSIONS: usize = 1024;
 /// What TLS is made of; the two channels bring new versions while the server runs.
 #[derive(Debug, Clone)]
 pub struct TlsMaterial {
-    /// The CA and its chain, as PEM: who may have signed a client certificate.
-    pub ca_bundle: Arc<str>,
+    /// The CA and its revocation lists: who may have signed a client certificate, and who no more.
+    pub trust: watch::Receiver<Arc<Trust>>,
     /// The server's certificate and key.
-    pub identity: watch::Receiver<Arc<ServerIdentity>>,
-    /// The revocation lists, one for each CA of the bundle.
-    pub crl: watch::Receiver<Arc<CrlSnapshot>>,
+    pub identity: watch::Receiver<Arc<Identity>>,
 }
 
 /// Why there is no configuration. The messages hold no key.
@@ -75,11 +76,11 @@ impl LiveTls {
     /// Builds and swaps in a new configuration whenever a channel brings something new, until both
     /// have closed. What cannot be used is reported and the old one stays (faults row 30).
     pub async fn follow(&self, mut material: TlsMaterial) {
-        let (mut identity_open, mut crl_open) = (true, true);
-        while identity_open || crl_open {
+        let (mut identity_open, mut trust_open) = (true, true);
+        while identity_open || trust_open {
             tokio::select! {
                 changed = material.identity.changed(), if identity_open => identity_open = changed.is_ok(),
-                changed = material.crl.changed(), if crl_open => crl_open = changed.is_ok(),
+                changed = material.trust.changed(), if trust_open => trust_open = changed.is_ok(),
             }
             let mut fresh = material.clone();
             // A long list takes a while to read.
@@ -101,15 +102,14 @@ impl LiveTls {
 impl TlsMaterial {
     fn config(&mut self) -> Result<Arc<ServerConfig>, TlsError> {
         let identity = self.identity.borrow_and_update().clone();
-        let crl = self.crl.borrow_and_update().clone();
+        let trust = self.trust.borrow_and_update().clone();
         let provider = Arc::new(aws_lc_rs::default_provider());
 
         let mut roots = RootCertStore::empty();
-        for certificate in certificates("CA bundle", &self.ca_bundle)? {
-            roots.add(certificate).map_err(|error| TlsError::Rustls("CA bundle", error))?;
-        }
+        let issuer = CertificateDer::from(trust.bundle.issuer().der.clone());
+        roots.add(issuer).map_err(|error| TlsError::Rustls("CA bundle", error))?;
         let crls =
-            CertificateRevocationListDer::pem_slice_iter(crl.pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+            CertificateRevocationListDer::pem_slice_iter(trust.crls.as_bytes()).collect::<Result<Vec<_>, _>>();
         let crls = crls.map_err(|error| TlsError::Pem("revocation list", error))?;
         if crls.is_empty() {
             return Err(TlsError::NoCrl);

@@ -4,18 +4,20 @@
 //! the live set signs; whatever else happens, the request stays pending and
 //! its row says why.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use ca::{Grant, Occasion};
+use ca::{Grant, Occasion, RenewError};
 use decide::Verdict;
-use pki::{Certificate, CertificateRequest, Certname};
+use pki::{AltName, Certificate, CertificateRequest, Certname, KNOWN_SECRETS};
 use store::{DecisionRow, RequestKey, RequestRow, Submission};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::decider::Decided;
+use crate::statuses::READ_ALL;
 use crate::{Failed, Master, Peer};
 
 /// What became of a submitted request.
@@ -55,7 +57,7 @@ impl Default for Locks {
 }
 
 impl Locks {
-    async fn take(&self, name: &Certname) -> MutexGuard<'_, ()> {
+    pub(crate) async fn take(&self, name: &Certname) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let at = usize::try_from(hasher.finish() % 64).unwrap_or(0);
@@ -76,8 +78,9 @@ impl Master {
         pem: &[u8],
         peer: &Peer,
     ) -> Result<Submitted, SubmitError> {
+        let ca = self.ca()?;
         let certname = Certname::parse(name).map_err(|e| SubmitError::Refused(e.to_string()))?;
-        let request = CertificateRequest::parse(pem, &self.parts.authority.request_rules())
+        let request = CertificateRequest::parse(pem, &ca.request_rules_for(&certname))
             .map_err(|e| SubmitError::Refused(e.to_string()))?;
         if request.certname != certname {
             return Err(SubmitError::Refused(format!(
@@ -86,10 +89,13 @@ impl Master {
             )));
         }
         let from_own_host = peer.address.is_some_and(is_own);
-        self.parts
-            .authority
-            .check_request(&request, from_own_host)
-            .map_err(|e| SubmitError::Refused(e.to_string()))?;
+        ca.check_request(&request, from_own_host).map_err(|e| SubmitError::Refused(e.to_string()))?;
+        ca.check_history(&request).await.map_err(|error| match error {
+            ca::Error::NameRevoked { .. } | ca::Error::KeyRevoked { .. } => {
+                SubmitError::Refused(error.to_string())
+            }
+            error => SubmitError::Failed(unanswering(&error)),
+        })?;
         let _turn = self.enrolments.take(&certname).await;
         let occasion = match self.occasion(&request, peer).await? {
             Some(occasion) => occasion,
@@ -108,6 +114,7 @@ impl Master {
     /// # Errors
     /// When the store fails.
     pub async fn certificate(&self, name: &str) -> Result<Option<String>, Failed> {
+        self.ca()?;
         let Ok(certname) = Certname::parse(name) else { return Ok(None) };
         if let Some(certificate) = self.live(&certname).await? {
             return Ok(Some(certificate.to_pem()));
@@ -126,26 +133,56 @@ impl Master {
     /// # Errors
     /// When the store fails.
     pub async fn pending_request(&self, name: &str) -> Result<Option<String>, Failed> {
+        self.ca()?;
         let Ok(certname) = Certname::parse(name) else { return Ok(None) };
         Ok(self.parts.store.requests_of(certname.as_str()).await?.into_iter().next().map(|row| row.pem))
     }
 
-    /// A new certificate for the key of the presented one.
+    /// A new certificate, as PEM: for the key of the presented one, or for
+    /// that of a request which asks for nothing else than what the presented
+    /// one has. In that case the old one is revoked.
     ///
     /// # Errors
-    /// See [`ca::RenewError`].
-    pub async fn renew(&self, peer: &Peer) -> Result<String, ca::RenewError> {
-        let presented = peer.certificate.as_ref().ok_or(ca::RenewError::NoCertificate)?;
-        let renewed = self.parts.authority.renew(presented, OffsetDateTime::now_utc()).await?;
-        tracing::info!(certname = %presented.subject_cn, serial = %renewed.serial, "renewed a certificate");
+    /// 404 where renewal is off, 400 without a certificate or for a request
+    /// that is none, 403 where this certificate may not be renewed.
+    pub async fn renew(&self, peer: &Peer, csr: Option<&[u8]>) -> Result<String, Failed> {
+        let (ca, now) = (self.ca()?, OffsetDateTime::now_utc());
+        let presented = peer.certificate.as_ref().ok_or(RenewError::NoCertificate).map_err(not_renewed)?;
+        let renewed = match csr {
+            None => ca.renew(presented, now).await.map_err(not_renewed)?,
+            Some(_) if !self.settings.renewal => return Err(not_renewed(RenewError::Disabled)),
+            Some(csr) => {
+                let request = self.renewal(presented, csr)?;
+                let _turn = self.enrolments.take(&request.certname).await;
+                let occasion = Occasion::Renewal(presented.serial.clone());
+                let grant = Grant { lifetime: None, occasion };
+                ca.issue(&request, grant, now).await.map_err(|error| not_renewed(error.into()))?
+            }
+        };
+        tracing::info!(certname = %presented.subject_cn, serial = %renewed.serial, new_key = csr.is_some(), "renewed a certificate");
         Ok(renewed.to_pem())
     }
 
+    /// The request that comes with a renewal. No policy is asked, so it may
+    /// ask for no more than was approved before.
+    fn renewal(&self, presented: &Certificate, csr: &[u8]) -> Result<CertificateRequest, Failed> {
+        let request = CertificateRequest::parse(csr, &READ_ALL).map_err(|e| Failed::bad_request(e.to_string()))?;
+        if presented.certname.as_ref() != Some(&request.certname) {
+            return Err(Failed::bad_request(format!(
+                "Instance name \"{}\" does not match the certificate of {}",
+                request.certname, presented.subject_cn
+            )));
+        }
+        if !asks_for_the_same(&request, presented) {
+            return Err(Failed::forbidden(
+                "the request asks for other names or extensions than the certificate has; submit it as a certificate request",
+            ));
+        }
+        Ok(request)
+    }
+
     async fn live(&self, certname: &Certname) -> Result<Option<Certificate>, Failed> {
-        self.parts.authority.certificate(certname).await.map_err(|error| {
-            tracing::error!(%error, "the CA failed");
-            Failed::internal("the CA's store does not answer")
-        })
+        self.ca()?.certificate(certname).await.map_err(|error| unanswering(&error))
     }
 
     /// Why the request is here; `None` if its key is signed already.
@@ -188,9 +225,11 @@ impl Master {
 
     /// Looks at a stored request again.
     pub(crate) async fn look_again(&self, row: &RequestRow) -> Result<Submitted, Failed> {
-        let rules = self.parts.authority.request_rules();
+        let unreadable = |e: String| Failed::internal(format!("a stored certificate request can't be read: {e}"));
+        let certname = Certname::parse(&row.key.certname).map_err(|e| unreadable(e.to_string()))?;
+        let rules = self.ca()?.request_rules_for(&certname);
         let request = CertificateRequest::parse(row.pem.as_bytes(), &rules)
-            .map_err(|e| Failed::internal(format!("a stored certificate request can't be read: {e}")))?;
+            .map_err(|e| unreadable(e.to_string()))?;
         let _turn = self.enrolments.take(&request.certname).await;
         // Another request of the name may have been signed while we waited.
         if let Some(live) = self.live(&request.certname).await? {
@@ -218,20 +257,74 @@ impl Master {
             return Ok(Submitted::Pending);
         };
         let grant = Grant { lifetime, occasion };
-        match self.parts.authority.issue(request, grant, OffsetDateTime::now_utc()).await {
+        let error = match self.ca()?.issue(request, grant, OffsetDateTime::now_utc()).await {
             Ok(certificate) => {
                 tracing::info!(
                     %certname, serial = %certificate.serial, reason = %decided.decision.reason,
                     plugin = decided.decision.by.as_deref().unwrap_or("-"), "signed"
                 );
-                Ok(Submitted::Signed)
+                return Ok(Submitted::Signed);
             }
-            Err(error) => {
-                tracing::error!(%certname, %error, "approved, but the CA could not sign");
-                Err(Failed { status: 503, ..Failed::internal("the CA can't sign now; the request is kept") })
-            }
+            Err(error) => error,
+        };
+        tracing::error!(%certname, %error, "approved, but the CA could not sign");
+        if is_forbidden(&error) {
+            // An administrator sees why it waits, and no agent need try again.
+            let row = DecisionRow {
+                verdict: "pending".to_owned(),
+                reason: format!("approved, but the CA may not sign: {error}"),
+                ..row_of(&decided)
+            };
+            self.parts.store.record_decision(&key_of(request), &row).await?;
+            return Ok(Submitted::Pending);
         }
+        Err(Failed::unavailable("the CA can't sign now; the request is kept"))
     }
+}
+
+/// What the CA will not sign, however often it is asked.
+fn is_forbidden(error: &ca::Error) -> bool {
+    use ca::Error;
+    matches!(
+        error,
+        Error::AlreadySigned { .. }
+            | Error::NameRevoked { .. }
+            | Error::KeyRevoked { .. }
+            | Error::ServerName { .. }
+            | Error::Undeclared { .. }
+            | Error::Presented(_)
+    )
+}
+
+/// Whether a request asks for the names and extensions that the certificate
+/// has, no more and no less.
+fn asks_for_the_same(request: &CertificateRequest, presented: &Certificate) -> bool {
+    let others = |names: &[AltName]| -> BTreeSet<AltName> {
+        let own = AltName::Dns(request.certname.as_str().to_owned());
+        names.iter().filter(|name| **name != own).cloned().collect()
+    };
+    let asked = request.extensions.iter().filter(|e| !KNOWN_SECRETS.contains(&e.oid.as_str()));
+    let asked: BTreeSet<(&str, &str)> = asked.map(|e| (e.label(), e.value.as_str())).collect();
+    let has = presented.extensions.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect();
+    asked == has && others(&request.alt_names) == others(&presented.alt_names)
+}
+
+fn not_renewed(error: RenewError) -> Failed {
+    match error {
+        RenewError::Disabled => Failed::not_found(error.to_string()),
+        RenewError::NoCertificate => Failed::bad_request(error.to_string()),
+        RenewError::Failed(error) if is_forbidden(&error) => Failed::forbidden(error.to_string()),
+        RenewError::Failed(error) => {
+            tracing::error!(%error, "a certificate could not be renewed");
+            Failed::unavailable("the CA can't sign now")
+        }
+        refused => Failed::forbidden(refused.to_string()),
+    }
+}
+
+fn unanswering(error: &ca::Error) -> Failed {
+    tracing::error!(%error, "the CA failed");
+    Failed::internal("the CA's store does not answer")
 }
 
 /// Whether an address is one of this machine's: only to those can a socket be bound.

@@ -13,31 +13,43 @@
 //! | what it gets | `compile.rs` |
 //! | what a plugin reaches while it decides | `reach.rs` |
 //! | facts and reports | `reports.rs` |
+//! | where certificates come from: our CA, or one elsewhere | `certificates.rs` |
+//! | what administrators do, and see | `admin.rs`, `statuses.rs`, `masters.rs` |
+//! | how the master is | `health.rs` |
 
+mod admin;
+mod certificates;
 mod classify;
 mod compile;
 mod convert;
 mod decider;
 mod enrol;
+mod health;
+mod masters;
 mod pending;
 mod reach;
 mod reports;
+mod statuses;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ca::Authority;
-use pki::{Certificate, Certname, Serial};
+use pki::{Certificate, Certname, Serial, Trust};
 use registry::Registry;
 use rollout::{Live, PluginSet};
 use store::{Filebucket, Store};
-use time::OffsetDateTime;
+use tokio::sync::watch;
 
+pub use admin::{Administrator, Revoke, Signing};
+pub use certificates::Certificates;
 pub use classify::{NodeClassification, Unclassified};
 pub use compile::{CatalogRequest, Compiled};
 pub use decider::{Decided, Decider};
 pub use enrol::{SubmitError, Submitted};
+pub use health::{Metrics, Status};
+pub use statuses::{CertificateStatus, Standing, State, StatusCursor, StatusPage};
 
 /// Who is on the other side of a connection, from TLS alone.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +94,21 @@ impl Failed {
     pub fn forbidden(message: impl Into<String>) -> Self {
         Failed { status: 403, issue_kind: "FORBIDDEN", message: message.into() }
     }
+
+    /// There is no such thing here.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Failed { status: 404, issue_kind: "RESOURCE_NOT_FOUND", message: message.into() }
+    }
+
+    /// What there is does not allow it.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Failed { status: 409, issue_kind: "RUNTIME_ERROR", message: message.into() }
+    }
+
+    /// It can't be done now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Failed { status: 503, issue_kind: "RUNTIME_ERROR", message: message.into() }
+    }
 }
 
 impl From<store::Error> for Failed {
@@ -104,15 +131,6 @@ pub struct CaFile {
     pub modified: SystemTime,
 }
 
-/// How well the master is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Whether agents should come here.
-    pub ready: bool,
-    /// What is wrong, a sentence each.
-    pub why: Vec<String>,
-}
-
 /// What the operator may set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -131,14 +149,21 @@ pub struct Settings {
     /// How old a node's last classification may be to serve while the registry
     /// does not answer.
     pub last_good_max_age: Duration,
+    /// How long after their end the CA's revocation lists are believed; past it no certificate is.
+    pub grace: Duration,
+    /// Whether nodes may renew their certificates for another key; for the same one the CA's own
+    /// setting says it.
+    pub renewal: bool,
+    /// On a catalog master, the CA's `HOST:PORT`: where whoever wants a certificate is sent.
+    pub ca_server: Option<String>,
 }
 
 /// The crates below, put together.
 pub struct Parts {
     /// Durable state.
     pub store: Arc<Store>,
-    /// The certificate authority.
-    pub authority: Arc<Authority>,
+    /// Where certificates come from.
+    pub certificates: Certificates,
     /// Node definitions.
     pub registry: Arc<Registry>,
     /// The plugins that decide.
@@ -166,18 +191,37 @@ impl Master {
 
     /// The CA's certificate, and its chain.
     pub fn ca_bundle(&self) -> CaFile {
-        CaFile { pem: self.parts.authority.bundle_pem(), modified: self.parts.authority.bundle_modified() }
+        let trust = self.trust();
+        CaFile { pem: trust.bundle.pem().clone(), modified: trust.bundle_modified }
     }
 
-    /// The CA's current CRL.
+    /// The CA's current revocation lists, as agents get them.
     pub fn crl(&self) -> CaFile {
-        let crl = self.parts.authority.crl();
-        CaFile { pem: crl.pem.clone(), modified: crl.this_update.into() }
+        let trust = self.trust();
+        CaFile { pem: trust.agents_crls.clone(), modified: trust.this_update.into() }
     }
 
-    /// The authority, for what concerns TLS alone: CRL and own certificate.
-    pub fn authority(&self) -> &Arc<Authority> {
-        &self.parts.authority
+    /// What is believed of the CA now.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.parts.certificates.trust()
+    }
+
+    /// The same, and every later version.
+    pub fn watch_trust(&self) -> watch::Receiver<Arc<Trust>> {
+        self.parts.certificates.watch_trust()
+    }
+
+    /// The CA.
+    ///
+    /// # Errors
+    /// 404 on a catalog master, with where the CA is.
+    pub(crate) fn ca(&self) -> Result<&Arc<Authority>, Failed> {
+        self.parts.certificates.authority().ok_or_else(|| {
+            let server = self.settings.ca_server.as_deref().unwrap_or("the CA");
+            Failed::not_found(format!(
+                "this is a catalog master; certificates come from https://{server} (set ca_server)"
+            ))
+        })
     }
 
     /// What agents fetch.
@@ -197,7 +241,7 @@ impl Master {
 
     /// Whether a certificate is on the current CRL. In memory.
     pub fn is_revoked(&self, serial: &Serial) -> bool {
-        self.parts.authority.is_revoked(serial)
+        self.parts.certificates.is_revoked(serial)
     }
 
     /// Whether agents may name this environment.
@@ -215,25 +259,5 @@ impl Master {
         names.sort();
         names.dedup();
         names
-    }
-
-    /// Whether agents should come here.
-    pub async fn status(&self) -> Status {
-        let mut why = Vec::new();
-        let set = self.plugins();
-        if set.classifiers().next().is_none() {
-            why.push("no classifier is installed".to_owned());
-        }
-        if let Err(error) = self.parts.store.latest_crl().await {
-            why.push(format!("the store does not answer: {error}"));
-        }
-        if self.crl_expired() {
-            why.push("the CRL has expired".to_owned());
-        }
-        Status { ready: why.is_empty(), why }
-    }
-
-    fn crl_expired(&self) -> bool {
-        self.parts.authority.crl().next_update < OffsetDateTime::now_utc()
     }
 }

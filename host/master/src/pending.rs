@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pki::{Freshness, Trust};
 use store::{RequestKey, RequestRow};
 use time::OffsetDateTime;
 use tokio::time::MissedTickBehavior;
@@ -17,13 +18,14 @@ const ROUND: u32 = 500;
 const LEAST_AGE: i64 = 1;
 
 impl Master {
-    /// The housekeeping that goes on beside the requests: pending requests, the
-    /// CRL. Ends when its future is dropped.
+    /// The housekeeping that goes on beside the requests: pending requests and
+    /// the CA's revocation list, where there is a CA here; old reports. Ends
+    /// when its future is dropped.
     pub async fn tend(self: Arc<Self>) {
         let mut swaps = self.parts.live.subscribe();
         let mut round = tokio::time::interval(self.settings.pending_poll.max(Duration::from_millis(100)));
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut after = None;
+        let (mut after, mut freshness) = (None, Freshness::Fresh);
         loop {
             tokio::select! {
                 _ = round.tick() => {}
@@ -33,17 +35,27 @@ impl Master {
                 Ok(next) => after = next,
                 Err(error) => tracing::warn!(%error, "pending requests could not be looked at"),
             }
+            let Some(authority) = self.parts.certificates.authority() else { continue };
             let now = OffsetDateTime::now_utc();
-            if let Err(error) = self.parts.authority.maintain(now).await {
+            if let Err(error) = authority.maintain(now).await {
                 tracing::error!(%error, "the CRL could not be renewed");
+            }
+            let is = self.freshness(now);
+            if is != freshness {
+                told(is, &authority.trust());
+                freshness = is;
             }
         }
     }
 
     /// One page of pending requests; says where the next round starts.
     async fn round(&self, after: Option<RequestKey>) -> Result<Option<RequestKey>, Failed> {
-        self.parts.store.expire_requests(ago(self.settings.pending_ttl)).await?;
         self.parts.store.prune_reports(ago(self.settings.report_ttl)).await?;
+        if self.parts.certificates.authority().is_none() {
+            // Whatever waits here, from before the CA went elsewhere, waits there now.
+            return Ok(None);
+        }
+        self.parts.store.expire_requests(ago(self.settings.pending_ttl)).await?;
         let rows = self.parts.store.requests(after, ROUND).await?;
         for row in &rows {
             if !self.has_changed(row).await {
@@ -85,6 +97,16 @@ impl Master {
     pub(crate) fn may_look_again(&self, row: &RequestRow) -> bool {
         let now = OffsetDateTime::now_utc().unix_timestamp();
         row.decision.as_ref().is_none_or(|d| now.saturating_sub(d.decided_at) >= LEAST_AGE)
+    }
+}
+
+/// Says once how old the CA's own lists have become; a catalog master's follower says it there.
+fn told(freshness: Freshness, trust: &Trust) {
+    let ended = trust.next_update;
+    match freshness {
+        Freshness::Fresh => tracing::info!(number = trust.number, "the revocation lists are fresh again"),
+        Freshness::Stale => tracing::warn!(%ended, "the revocation lists have ended; they are believed until the grace is over"),
+        Freshness::Expired => tracing::error!(%ended, "the revocation lists have ended and the grace is over: certificates are refused"),
     }
 }
 

@@ -4,19 +4,20 @@
 //! a request that a policy holds back is answered 200 all the same (protocol page, §4 and §7).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use axum::extract::{Path, Request, State};
-use axum::http::header::IF_MODIFIED_SINCE;
+use axum::http::header::{CONTENT_ENCODING, IF_MODIFIED_SINCE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
-use ca::RenewError;
+use axum::response::{IntoResponse, Response};
 use master::{CaFile, Failed, SubmitError};
+use tracing::Instrument;
 
 use crate::answer::{self, Outcome, PEM, Refusal};
 use crate::backend::Backend;
 use crate::body::BodyRules;
 use crate::extract::Asked;
+use crate::gzip;
 use crate::server::Shared;
 
 /// GET `certificate/ca`.
@@ -26,7 +27,15 @@ pub async fn bundle<B: Backend>(State(shared): State<Arc<Shared<B>>>, headers: H
 
 /// GET `certificate_revocation_list/<anything>`.
 pub async fn crl<B: Backend>(State(shared): State<Arc<Shared<B>>>, headers: HeaderMap) -> Response {
-    file(&headers, &shared.backend.crl())
+    let lists = shared.backend.crl();
+    let whole = file(&headers, &lists);
+    if whole.status() != StatusCode::OK || !gzip::offered(&headers) {
+        return whole;
+    }
+    match shared.packed.of(&lists.pem).await {
+        Some(packed) => ([(CONTENT_ENCODING, "gzip")], answer::ok(PEM, packed)).into_response(),
+        None => whole,
+    }
 }
 
 /// GET `certificate/<name>`.
@@ -50,7 +59,7 @@ pub async fn pending_request<B: Backend>(
     asked: Asked,
     Path(name): Path<String>,
 ) -> Outcome {
-    if asked.is_administrator()
+    if asked.administrator(&shared.settings.admins).is_some()
         && let Some(pem) = shared.backend.pending_request(&name).await.map_err(in_text)?
     {
         return Ok(answer::ok(PEM, pem));
@@ -66,16 +75,16 @@ pub async fn submit<B: Backend>(
     Path(name): Path<String>,
     request: Request,
 ) -> Outcome {
-    if let Err(wait) = shared.quota.take(asked.connection.address, Instant::now()) {
-        return Err(too_many(wait));
+    if let Some(address) = asked.connection.origin.address() {
+        shared.quota.turn(address).await.map_err(too_many)?;
     }
     let settings = &shared.settings;
     let rules = BodyRules { cap: settings.request_cap, deadline: settings.request_deadline, json: false };
     let pem = shared.memory.read(request, rules).await?.bytes;
     let (backend, peer) = (shared.backend.clone(), asked.peer().clone());
     // On its own, so that an agent that hangs up does not stop a signature half way.
-    let submitting = tokio::spawn(async move { backend.submit_request(&name, &pem, &peer).await });
-    match submitting.await {
+    let submitting = async move { backend.submit_request(&name, &pem, &peer).await };
+    match tokio::spawn(submitting.in_current_span()).await {
         Ok(Ok(_)) => Ok(answer::empty(StatusCode::OK, PEM)),
         Ok(Err(SubmitError::Refused(text))) => Err(Refusal::text(StatusCode::BAD_REQUEST, text)),
         Ok(Err(SubmitError::Quota { retry_after })) => Err(too_many(retry_after)),
@@ -84,12 +93,26 @@ pub async fn submit<B: Backend>(
     }
 }
 
-/// POST `certificate_renewal`: the certificate of the connection is the request.
-pub async fn renew<B: Backend>(State(shared): State<Arc<Shared<B>>>, asked: Asked) -> Outcome {
+/// POST `certificate_renewal`: the certificate of the connection is the request; one for another key
+/// may come with it.
+pub async fn renew<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    asked: Asked,
+    request: Request,
+) -> Outcome {
+    if let Some(address) = asked.connection.origin.address() {
+        shared.quota.turn(address).await.map_err(too_many)?;
+    }
+    let settings = &shared.settings;
+    let rules = BodyRules { cap: settings.request_cap, deadline: settings.request_deadline, json: false };
+    let csr = shared.memory.read(request, rules).await?.bytes;
     let (backend, peer) = (shared.backend.clone(), asked.peer().clone());
-    match tokio::spawn(async move { backend.renew(&peer).await }).await {
-        Ok(Ok(pem)) => Ok(answer::ok(PEM, pem)),
-        Ok(Err(error)) => Err(not_renewed(&error)),
+    let renewing = async move {
+        let csr = csr.as_ref();
+        backend.renew(&peer, (!csr.trim_ascii().is_empty()).then_some(csr)).await
+    };
+    match tokio::spawn(renewing.in_current_span()).await {
+        Ok(renewed) => Ok(answer::ok(PEM, renewed.map_err(in_text)?)),
         Err(_) => Err(internal()),
     }
 }
@@ -125,15 +148,4 @@ fn internal() -> Refusal {
 
 fn shown(name: &str) -> String {
     name.chars().take(255).collect()
-}
-
-fn not_renewed(error: &RenewError) -> Refusal {
-    match error {
-        RenewError::NoCertificate => Refusal::text(StatusCode::BAD_REQUEST, error.to_string()),
-        RenewError::Failed(error) => {
-            tracing::error!(%error, "a certificate could not be renewed");
-            internal()
-        }
-        refused => Refusal::text(StatusCode::FORBIDDEN, refused.to_string()),
-    }
 }

@@ -1,5 +1,7 @@
 //! The routes, a file for each group; the table in `route.rs` says which path leads to which.
 
+pub mod admin;
+pub mod authority;
 pub mod ca;
 pub mod catalog;
 pub mod filebucket;
@@ -7,3 +9,4 @@ pub mod files;
 pub mod node;
 pub mod report;
 pub mod status;
+pub mod stream;
