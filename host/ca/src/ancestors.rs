@@ -42,24 +42,32 @@ pub(crate) async fn save(store: &Store, lists: &[Ancestor]) -> Result<(), Error>
     Ok(store.set_meta(META, &to_pem(lists)).await?)
 }
 
+/// What the store has.
+pub(crate) async fn load_only(store: &Store, bundle: &Bundle) -> Result<Vec<Ancestor>, Error> {
+    in_order(stored(store).await?, bundle)
+}
+
 /// What the store has, or the published file's where that is newer: the store may have been restored
 /// from an older backup.
 pub(crate) async fn load(store: &Store, bundle: &Bundle, published: &[Crl]) -> Result<Vec<Ancestor>, Error> {
-    if bundle.certificates().len() == 1 {
-        return Ok(Vec::new());
-    }
-    let stored = store.meta(META).await?.unwrap_or_default();
-    let mut lists = match stored.is_empty() {
-        true => Vec::new(),
-        false => Crl::parse_pem_all(stored.as_bytes()).map_err(|e| Error::Ancestors(e.to_string()))?,
-    };
+    let mut lists = stored(store).await?;
+    let before = lists.clone();
     let above = bundle.certificates().get(1..).unwrap_or_default();
-    lists.extend(published.iter().filter(|list| above.iter().any(|ca| list.is_signed_by(ca))).cloned());
+    // Of a chain that was replaced since, some may be of no CA of this one.
+    lists.extend(published.iter().cloned());
+    lists.retain(|list| above.iter().any(|ca| list.is_signed_by(ca)));
     let lists = in_order(lists, bundle)?;
-    if to_pem(&lists) != stored {
+    if lists.iter().any(|list| !before.contains(&list.crl)) {
         save(store, &lists).await?;
     }
     Ok(lists)
+}
+
+async fn stored(store: &Store) -> Result<Vec<Crl>, Error> {
+    match store.meta(META).await?.filter(|text| !text.is_empty()) {
+        Some(text) => Crl::parse_pem_all(text.as_bytes()).map_err(|e| Error::Ancestors(e.to_string())),
+        None => Ok(Vec::new()),
+    }
 }
 
 pub(crate) fn to_pem(lists: &[Ancestor]) -> String {

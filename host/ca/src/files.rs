@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// Most bytes of a key or certificate file.
-const MAX: u64 = 1024 * 1024;
+/// Most bytes of a file that is read at once: a revocation list of five million entries.
+const MAX: u64 = 256 * 1024 * 1024;
 /// Mode of a private key.
 pub(crate) const SECRET: u32 = 0o600;
 /// Mode of what everybody may read.
@@ -97,6 +97,9 @@ fn open(path: &Path) -> Result<Option<File>, Error> {
 
 fn content(file: File, path: &Path) -> Result<Vec<u8>, Error> {
     let mut content = Vec::new();
-    file.take(MAX).read_to_end(&mut content).map_err(io(path))?;
+    file.take(MAX + 1).read_to_end(&mut content).map_err(io(path))?;
+    if u64::try_from(content.len()).is_ok_and(|length| length > MAX) {
+        return Err(Error::File { path: path.to_owned(), reason: format!("it has more than {MAX} bytes") });
+    }
     Ok(content)
 }

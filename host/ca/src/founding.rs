@@ -226,7 +226,7 @@ pub(crate) fn read_bundle(path: &Path) -> Result<Option<Bundle>, Error> {
     files::read(path)?.map(|text| Bundle::parse(&text).map_err(wrong)).transpose()
 }
 
-fn incomplete(place: &Place) -> Error {
+pub(crate) fn incomplete(place: &Place) -> Error {
     let paths = [place.key.as_path(), place.certificate.as_path()];
     let (here, gone): (Vec<&Path>, Vec<&Path>) = paths.into_iter().partition(|path| path.exists());
     let record = "the CA's record in the store".to_owned();

@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Instant, SystemTime};
 
 use pki::crl::{self, Crl, Entry, Reason};
-use pki::{Bundle, Serial, Trust};
+use pki::{Bundle, Certificate, Serial, Trust};
 use store::Store;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, watch};
@@ -85,10 +85,7 @@ impl Revocations {
     ) -> Result<Revocations, Error> {
         let ca = bundle.issuer();
         let ours = |list: &Crl| list.is_signed_by(ca);
-        let row = store.latest_crl().await?;
-        let stored = row.as_ref().map(|row| row.pem.as_bytes()).unwrap_or_default();
-        let mut stored = Crl::parse_pem_all(stored).unwrap_or_default().into_iter().filter(ours);
-        let (latest, infra) = (stored.next(), stored.next());
+        let Stored { number: row_number, own: latest, infra } = stored(store, ca).await?;
         let file = files::read(&settings.dir.join(FILE))?.unwrap_or_default();
         // As it mostly is, and reading a long list takes its time.
         let own_text = latest.as_ref().map(Crl::to_pem).unwrap_or_default();
@@ -113,7 +110,6 @@ impl Revocations {
             }
         }
         let numbers = published.iter().chain(&latest).map(|list| list.number);
-        let row_number = row.and_then(|row| u64::try_from(row.number).ok());
         let floor = store.crl_floor().await?.and_then(|floor| u64::try_from(floor).ok());
         let used = numbers.chain(row_number).chain(floor).max().unwrap_or(0);
 
@@ -279,10 +275,7 @@ impl Inner {
                 Ok((Signed { own: sign(entries)?, infra }, listed))
             })
             .await?;
-        // Both in one row: they are never of different age.
-        let pem = signed.own.to_pem() + &signed.infra.as_ref().map(Crl::to_pem).unwrap_or_default();
-        let (from, to) = (now.unix_timestamp(), next_update.unix_timestamp());
-        self.store.save_crl(i64::try_from(number).unwrap_or(i64::MAX), &pem, from, to).await?;
+        save(&self.store, &signed.own, signed.infra.as_ref()).await?;
 
         let revocations = &self.revocations;
         let listed = Arc::new(listed);
@@ -379,6 +372,36 @@ impl Own {
     fn none(now: OffsetDateTime) -> Own {
         Own { made: now, next_update: now, bytes: 0, entries: 0, seconds: 0.0 }
     }
+}
+
+/// The newest lists of the store.
+pub(crate) struct Stored {
+    /// The number of their row, though they may be unreadable.
+    pub number: Option<u64>,
+    pub own: Option<Crl>,
+    pub infra: Option<Crl>,
+}
+
+/// The newest lists of the store that `ca` signed.
+pub(crate) async fn stored(store: &Store, ca: &Certificate) -> Result<Stored, Error> {
+    let Some(row) = store.latest_crl().await? else {
+        return Ok(Stored { number: None, own: None, infra: None });
+    };
+    let lists = Crl::parse_pem_all(row.pem.as_bytes()).unwrap_or_default();
+    let mut lists = lists.into_iter().filter(|list| list.is_signed_by(ca));
+    Ok(Stored { number: u64::try_from(row.number).ok(), own: lists.next(), infra: lists.next() })
+}
+
+/// Stores both in one row, so that they are never of different age.
+pub(crate) async fn save(store: &Store, own: &Crl, infra: Option<&Crl>) -> Result<(), Error> {
+    let pem = own.to_pem() + &infra.map(Crl::to_pem).unwrap_or_default();
+    let (from, to) = (own.this_update.unix_timestamp(), own.next_update.unix_timestamp());
+    Ok(store.save_crl(as_number(own.number), &pem, from, to).await?)
+}
+
+/// A list's number as the store has it.
+pub(crate) fn as_number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Before the first list: overdue from the start, and never seen outside `open`.

@@ -22,12 +22,12 @@ async fn the_first_start_makes_a_ca_and_every_other_start_finds_it() {
         assert_eq!((authority.name(), ca.is_ca), ("Puppet CA: test", true));
         assert_eq!(ca.not_before, world.now - Duration::DAY);
         assert_eq!(ca.not_after - ca.not_before, Duration::days(15 * 365));
-        let (bundle, crl) = (authority.bundle_pem(), authority.crl());
+        let trust = authority.trust();
         assert_eq!(
-            (&*bundle, &*crl.pem),
+            (&**trust.bundle.pem(), &*trust.crls),
             (world.read("ca_crt.pem").as_str(), world.read("ca_crl.pem").as_str())
         );
-        assert_eq!(crl.number, 1);
+        assert_eq!((trust.number, &trust.crls), (1, &trust.agents_crls));
         let (fine, said) = world.openssl("verify -x509_strict -CAfile ca/ca_crt.pem ca/ca_crt.pem");
         assert!(fine, "{said}");
         let (fine, said) = world.openssl("crl -in ca/ca_crl.pem -CAfile ca/ca_crt.pem -noout");
@@ -35,8 +35,11 @@ async fn the_first_start_makes_a_ca_and_every_other_start_finds_it() {
 
         drop(authority);
         let again = world.try_open(&store).await.unwrap();
-        assert_eq!((again.bundle_pem(), again.fingerprint()), (bundle, ca.fingerprint));
-        assert_eq!(again.crl(), crl, "no new list without a reason");
+        assert_eq!(again.fingerprint(), ca.fingerprint);
+        let (again, first) = (again.trust(), trust);
+        assert_eq!((again.bundle.pem(), again.number), (first.bundle.pem(), 1), "no list without a reason");
+        assert_eq!((again.this_update, again.next_update), (first.this_update, first.next_update));
+        assert_eq!((&again.crls, &again.revoked), (&first.crls, &first.revoked));
     }
 }
 
@@ -88,7 +91,7 @@ async fn files_of_another_ca_are_not_taken_for_the_stores() {
     let () = store;
     std::fs::copy(other.path("ca_key.pem"), third.path("ca_key.pem")).unwrap();
     let error = third.try_open(&third_store).await.err().unwrap();
-    assert!(error.to_string().contains("does not belong"), "{error}");
+    assert!(error.to_string().contains("is not the key of"), "{error}");
 }
 
 // faults row 26
@@ -101,7 +104,7 @@ async fn a_key_that_others_can_read_is_not_used() {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let error = world.try_open(&store).await.err().unwrap();
         let says = error.to_string();
-        assert!(matches!(error, Error::Mode { .. }), "{says}");
+        assert!(matches!(error, Error::Signer(signer::Error::Mode { .. })), "{says}");
         let remedy = format!("chmod 600 {}", key.display());
         assert!(says.contains(&format!("mode {mode:04o}")) && says.contains(&remedy), "{says}");
     }
@@ -113,7 +116,7 @@ async fn a_key_that_others_can_read_is_not_used() {
         std::os::unix::fs::chown(&key, Some(65534), None).unwrap();
         let error = world.try_open(&store).await.err().unwrap();
         let says = error.to_string();
-        assert!(matches!(error, Error::Owner { owner: 65534, .. }), "{says}");
+        assert!(matches!(error, Error::Signer(signer::Error::Owner { owner: 65534, .. })), "{says}");
         assert!(says.contains(&format!("chown 0 {}", key.display())), "{says}");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration as Life;
 
-use bunraku_ca::{Error, Grant, Occasion, RenewError};
+use bunraku_ca::{Error, Grant, Occasion, RenewError, Revoked};
 use pki::crl::Reason;
 use pki::{AltName, Certname};
 use store::{RequestKey, RequestRow};
@@ -90,10 +90,8 @@ async fn a_second_key_for_a_live_name_is_refused_without_proof() {
     );
     assert_eq!(error.to_string(), "a already has a signed certificate; ignoring certificate request");
     assert_eq!(store.certificates("a").await.unwrap().len(), 1);
-    // An expired one, or a revoked one, is in nobody's way.
+    // An expired one is in nobody's way.
     let later = old.not_after + Duration::SECOND;
-    authority.issue(&request("a"), first(), later).await.unwrap();
-    authority.revoke_name(&Certname::parse("a").unwrap(), Reason::CessationOfOperation, later).await.unwrap();
     authority.issue(&request("a"), first(), later).await.unwrap();
 }
 
@@ -108,7 +106,7 @@ async fn with_proof_the_old_certificate_is_revoked_with_the_new_one() {
     let error = authority.issue(&request("a"), renewal(other.serial), world.now).await.unwrap_err();
     assert!(matches!(error, Error::Presented(_)), "another's certificate proves nothing: {error}");
 
-    let mut lists = authority.watch_crl();
+    let mut lists = authority.watch_trust();
     lists.mark_unchanged();
     let new = authority.issue(&request("a"), renewal(old.serial.clone()), world.now).await.unwrap();
     let row = store.certificate_by_serial(&old.serial.to_hex()).await.unwrap().unwrap();
@@ -116,7 +114,7 @@ async fn with_proof_the_old_certificate_is_revoked_with_the_new_one() {
     assert_eq!(row.revocation_reason.as_deref(), Some("superseded"));
     assert!(authority.is_revoked(&old.serial) && !authority.is_revoked(&new.serial));
     lists.changed().await.unwrap();
-    let listed = pki::crl::Crl::parse_pem(authority.crl().pem.as_bytes()).unwrap();
+    let listed = pki::crl::Crl::parse_pem(authority.trust().crls.as_bytes()).unwrap();
     assert_eq!((listed.entries.len(), &listed.entries[0].serial), (1, &old.serial));
 
     for unfit in [old.serial, pki::Serial::random().unwrap()] {
@@ -272,12 +270,14 @@ async fn every_serial_ever_issued_can_be_revoked_by_itself_and_by_name() {
     let three = authority.renew(&two, world.now).await.unwrap();
     let grant = Grant { lifetime: None, occasion: Occasion::Renewal(three.serial.clone()) };
     let four = authority.issue(&request("a"), grant, world.now).await.unwrap();
-    assert!(authority.revoke(&one.serial, Reason::KeyCompromise, world.now).await.unwrap());
-    assert!(!authority.revoke(&one.serial, Reason::KeyCompromise, world.now).await.unwrap(), "a second time");
-    assert!(
-        !authority.revoke(&three.serial, Reason::KeyCompromise, world.now).await.unwrap(),
-        "with its successor"
-    );
+    for (serial, expected, what) in [
+        (&one.serial, Revoked::Done, "the first"),
+        (&one.serial, Revoked::Already, "a second time"),
+        (&three.serial, Revoked::Already, "with its successor"),
+    ] {
+        let revoked = authority.revoke(serial, Reason::KeyCompromise, world.now).await.unwrap();
+        assert_eq!(revoked, expected, "{what}");
+    }
     let rest = authority.revoke_name(&name, Reason::KeyCompromise, world.now).await.unwrap();
     assert_eq!(
         rest.into_iter().collect::<BTreeSet<_>>(),

@@ -36,6 +36,10 @@ impl World {
                 allow_authorization_extensions: false,
             },
             host: Some(Certname::parse("own.host").unwrap()),
+            keys: Arc::new(signer::InProcess::new(None)),
+            min_free: 0,
+            infra_crl: false,
+            renewal: true,
         };
         // The real time, for openssl has no other; whole seconds, as certificates have.
         World { dir, settings, now: OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() }
@@ -87,6 +91,56 @@ impl World {
     }
 }
 
+/// A root CA of the `openssl` command's, in the world's folder.
+impl World {
+    /// Makes `root.key` and `root.pem`.
+    pub fn make_root(&self) {
+        self.run(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout root.key -out root.pem \
+             -days 3650 -subj /CN=Root -addext basicConstraints=critical,CA:TRUE \
+             -addext keyUsage=critical,keyCertSign,cRLSign",
+        );
+        self.write("index.txt", "");
+        self.write(
+            "ca.cnf",
+            "[ca]\ndefault_ca=x\n[x]\ndatabase=index.txt\ncrlnumber=number\ndefault_md=sha256\n\
+             [sub]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n\
+             subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n",
+        );
+    }
+
+    /// The root's revocation list of this number, good for so many days.
+    pub fn root_list(&self, number: u32, days: u32) -> String {
+        self.write("number", format!("{number:02X}"));
+        self.run(&format!(
+            "ca -config ca.cnf -gencrl -keyfile root.key -cert root.pem -crldays {days} -out root.crl"
+        ));
+        self.text("root.crl")
+    }
+
+    /// What the root makes of a CA's request: the chain.
+    pub fn certify(&self, request: &str) -> String {
+        self.write("sub.csr", request);
+        self.run(
+            "x509 -req -in sub.csr -CA root.pem -CAkey root.key -CAcreateserial -days 3000 -extfile ca.cnf \
+             -extensions sub -out sub.pem",
+        );
+        self.text("sub.pem") + &self.text("root.pem")
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+
+    /// As [`World::openssl`], where it must succeed.
+    pub fn run(&self, args: &str) -> String {
+        let args = args.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (fine, said) = self.openssl(&args);
+        assert!(fine, "openssl {args}: {said}");
+        said
+    }
+}
+
 /// A request for this name with a fresh key.
 pub fn request(name: &str) -> CertificateRequest {
     request_for(name, &[])
@@ -100,6 +154,19 @@ pub fn request_for(name: &str, alt_names: &[&str]) -> CertificateRequest {
     let pem = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
     let rules = RequestRules { allow_subject_alt_names: true, allow_authorization_extensions: false };
     CertificateRequest::parse(pem.as_bytes(), &rules).unwrap()
+}
+
+/// A request's PEM, and the same again for another name with the same key.
+pub fn twice(name: &str, other: &str) -> (CertificateRequest, CertificateRequest) {
+    let key = KeyPair::generate().unwrap();
+    let one = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        CertificateRequest::parse(pem.as_bytes(), &RequestRules::default()).unwrap()
+    };
+    (one(name), one(other))
 }
 
 pub fn first() -> Grant {
