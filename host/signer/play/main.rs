@@ -87,5 +87,8 @@ fn probe(parent: Option<Pid>) {
         tell("watch", rustix::process::pidfd_open(parent, PidfdFlags::empty()).map_err(Into::into));
     }
     tell("dumpable", rustix::process::dumpable_behavior().map_err(Into::into));
-    eprintln!("probe end 0");
+    // What goes on: much memory, and a panic that is caught.
+    drop(vec![1u8; 100 * 1024 * 1024]);
+    let caught = std::panic::catch_unwind(|| std::panic::panic_any("a panic")).is_err();
+    eprintln!("probe end {}", i32::from(!caught));
 }
