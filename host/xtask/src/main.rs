@@ -3,6 +3,7 @@
 mod bench;
 mod crash;
 mod demo;
+mod fuzz;
 mod house;
 mod needs;
 mod plugins;
@@ -54,6 +55,20 @@ enum Task {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Feed everything that reads bytes of strangers with bytes that no stranger thought of.
+    ///
+    /// Builds tests/fuzz with coverage in target/fuzz, then runs its targets two at a time. Ends with 1 if
+    /// an input shows a fault, and says how to see it again.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u32,
+        /// Afterwards, keep in tests/fuzz/corpus what added coverage.
+        #[arg(long)]
+        keep: bool,
+        /// The targets; all, if none is named.
+        targets: Vec<String>,
+    },
     /// Run every check and every test.
     Test {
         /// The long ones too, as CI does: crash rounds and fuzzing.
@@ -88,6 +103,7 @@ fn run() -> Result<()> {
         Task::Build => build(root),
         Task::Demo { keep } => demo::run(root, keep),
         Task::Crash { rounds, seed } => crash::run(root, rounds, seed),
+        Task::Fuzz { seconds, keep, targets } => fuzz::run(root, seconds, &targets, keep),
         Task::Test { all } => tests::run(root, all),
         Task::Bench { what } => bench::run(root, what),
         Task::House => house::check(root),

@@ -33,6 +33,9 @@ const OTHERS: &[Need] = &[("ip", "iproute2"), ("strace", "strace"), ("puppetserv
 /// What the crash rounds use.
 pub const CRASH: &[Need] = &[("openssl", "openssl")];
 
+/// What fuzzing uses: libFuzzer is C++.
+pub const FUZZ: &[Need] = &[("c++", "g++")];
+
 /// What the tests use: agents, packages made and installed in throw-away roots, and outside tools that
 /// check our work.
 pub fn tests() -> Vec<Need> {
