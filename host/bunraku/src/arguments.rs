@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::ca::arguments::Ca;
+
 /// A Puppet-compatible master whose decisions are made by sandboxed plugins.
 ///
 /// Without a configuration file it runs on embedded defaults, with everything
@@ -56,6 +58,15 @@ pub enum Command {
     /// What nodes are
     #[command(subcommand)]
     Node(Node),
+    /// The certificate authority: who waits, who has a certificate, and the CA itself
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bunraku ca list\n  bunraku ca sign web1.example.test\n\nlist, sign, revoke, clean, generate, prune, delete, renew, crl and masters ask a running CA: the daemon\nof this configuration as root or as its user, or with --server one on another machine. setup, import,\nrestore and renew --ca want it stopped; export, backup and verify do not care."
+    )]
+    Ca(Ca),
+    /// Holds the CA's key and signs with it; started by `serve`
+    #[command(hide = true)]
+    Signer,
 }
 
 /// Node definitions in the registry.

@@ -11,11 +11,10 @@ use pki::CertificateRequest;
 use rollout::PluginSet;
 use serde_json::{Value, json};
 use store::{RequestRow, Store};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::arguments::{Common, Csr as Command};
 use crate::config::Config;
+use crate::print::{printable, when};
 use crate::registry::name;
 use crate::setup::{self, Failure};
 
@@ -129,18 +128,6 @@ fn sentence(decision: &Decision<String>) -> String {
     };
     let by = decision.by.as_deref().map(|by| format!(" [{by}]")).unwrap_or_default();
     format!("{what}: {}{by}", printable(&decision.reason))
-}
-
-/// Text of a plugin's making, safe for a terminal.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-fn when(at: i64) -> String {
-    OffsetDateTime::from_unix_timestamp(at)
-        .ok()
-        .and_then(|t| t.format(&Rfc3339).ok())
-        .unwrap_or_else(|| at.to_string())
 }
 
 fn print(row: &RequestRow, decision: &Decision<String>) {

@@ -3,10 +3,12 @@
 //! It decides nothing; see `master` for the use cases.
 
 mod arguments;
+mod ca;
 mod config;
 mod csr;
 mod embedded;
 mod node;
+mod print;
 mod registry;
 mod serve;
 mod setup;
@@ -22,6 +24,10 @@ use setup::Failure;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse_from(named_call(std::env::args_os().collect()));
+    if let Command::Signer = arguments.command {
+        // A process for this alone: one thread, no runtime, nothing of the configuration.
+        return signer();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -36,6 +42,8 @@ fn main() -> ExitCode {
             Command::Registry(command) => registry::run(&common, command).await,
             Command::Csr(command) => csr::run(&common, command).await,
             Command::Node(command) => node::run(&common, command).await,
+            Command::Ca(command) => ca::run(&common, command).await,
+            Command::Signer => Ok(()),
         }
     });
     // A plugin or a blocking read may still be at it; nobody waits for it.
@@ -47,6 +55,16 @@ fn main() -> ExitCode {
                 eprintln!("bunraku: {message}");
             }
             ExitCode::from(code)
+        }
+    }
+}
+
+fn signer() -> ExitCode {
+    match signer::run_child() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bunraku signer: {error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -2,21 +2,31 @@
 //! SIGHUP and drains it on SIGTERM.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use bunraku_http::{QuotaSettings, Server, TlsMaterial};
-use ca::{Authority, ServerIdentity};
-use master::{Master, Parts};
+use ca::Authority;
+use follower::Follower;
+use master::{Certificates, Master, Parts};
+use pki::{AltName, Freshness, Identity};
 use rollout::Live;
 use sandbox::Sandbox;
 use store::{Filebucket, Store};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::arguments::Common;
 use crate::config::Config;
+use crate::config::ca::{Follows, Pin};
+use crate::print::printable;
 use crate::setup::{self, Failure};
+
+/// How often a CA that does not push is asked for its revocation list.
+const POLL: Duration = Duration::from_secs(60);
 
 /// Runs the master until it is told to stop.
 pub async fn run(common: &Common) -> Result<(), Failure> {
@@ -28,7 +38,17 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     let store = Arc::new(open_store(&config).await?);
     let sandbox = setup::sandbox(&config)?;
     let live = Arc::new(Live::new(setup::plugin_set(&config, &sandbox).await?));
-    let authority = authority(&config, &store).await?;
+    let opened = tokio::select! {
+        opened = role(&config, &store) => Some(opened?),
+        // A catalog master may wait for its certificate for days.
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    let Some(Role { certificates, identity, tending: keeping }) = opened else {
+        tracing::info!("stopped before there was a certificate");
+        store.close().await;
+        return Ok(());
+    };
     let files = files::Tree::new(files::Settings {
         modules: config.below_state("modules"),
         environments: config.below_state("environments"),
@@ -36,19 +56,17 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     let registry = setup::registry(&config).await?;
     let parts = Parts {
         store: store.clone(),
-        authority: authority.clone(),
+        certificates: certificates.clone(),
         registry: registry.clone(),
         live: live.clone(),
         files: Arc::new(files),
         filebucket: Arc::new(Filebucket::open(&config.below_state("filebucket")).map_err(Failure::new)?),
     };
     let master = Master::new(parts, master_settings(&config));
-    let (identity, followed) = watch::channel(Arc::new(identity(&config, &authority).await?));
-    let material =
-        TlsMaterial { ca_bundle: authority.bundle_pem(), identity: followed, crl: authority.watch_crl() };
+    let material = TlsMaterial { trust: certificates.watch_trust(), identity };
     let server =
         Server::bind(http_settings(&config), master.clone(), material).await.map_err(Failure::new)?;
-    greet(&config, &server, &live, &authority);
+    greet(&config, &server, &live, &certificates);
 
     // A registry that is down now may be up for the first agent: said, and no reason to stop.
     tokio::spawn(async move {
@@ -57,7 +75,6 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         }
     });
     let tending = tokio::spawn(master.clone().tend());
-    let renewing = tokio::spawn(renew_identity(config.clone(), authority, identity));
     let reloading = tokio::spawn(reload(common.clone(), sandbox, live, hangup));
     let stop = async move {
         tokio::select! {
@@ -67,7 +84,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         tracing::info!("stopping: no new connections, requests in flight may end");
     };
     let drained = server.run(stop, config.server.drain).await;
-    for task in [tending, renewing, reloading] {
+    for task in [tending, keeping, reloading] {
         task.abort();
     }
     store.close().await;
@@ -81,18 +98,80 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn identity(config: &Config, authority: &Authority) -> Result<ServerIdentity, Failure> {
+/// Where certificates come from, the server's own, and the task that keeps both.
+struct Role {
+    certificates: Certificates,
+    identity: watch::Receiver<Arc<Identity>>,
+    tending: JoinHandle<()>,
+}
+
+async fn role(config: &Config, store: &Arc<Store>) -> Result<Role, Failure> {
+    if let Some(follows) = &config.ca.follows {
+        let follower = Arc::new(follow(config, follows).await?);
+        return Ok(Role {
+            identity: follower.watch_identity(),
+            tending: tokio::spawn(follower.clone().follow()),
+            certificates: Certificates::Followed(follower),
+        });
+    }
+    let authority = authority(config, store).await?;
+    let (sender, identity) = watch::channel(Arc::new(own_identity(config, &authority).await?));
+    Ok(Role {
+        identity,
+        tending: tokio::spawn(renew_identity(config.clone(), authority.clone(), sender)),
+        certificates: Certificates::Authority(authority),
+    })
+}
+
+/// Opens what this catalog master knows of its CA, or enrols it there.
+async fn follow(config: &Config, follows: &Follows) -> Result<Follower, Failure> {
+    if config.below_state("ca").join("ca_crt.pem").exists() {
+        tracing::warn!(
+            "there is a CA in {}, and ca.enabled is false: it is not used",
+            config.state_dir.display()
+        );
+    }
+    let names: Result<Vec<AltName>, _> =
+        config.server.dns_alt_names.iter().map(|n| AltName::parse(n)).collect();
+    let names = names.map_err(|e| Failure::with_code(2, format_args!("server.dns_alt_names: {e}")))?;
+    let pin = match &follows.pin {
+        Some(Pin::Fingerprint(hex)) => Some(follower::Pin::fingerprint(hex).map_err(Failure::new)?),
+        Some(Pin::Bundle(file)) => Some(follower::Pin::File(file.clone())),
+        None => None,
+    };
+    let settings = follower::Settings {
+        dir: config.below_state("follow"),
+        server: (follows.server.host.clone(), follows.server.port),
+        certname: config.server.certname.clone(),
+        dns_alt_names: names,
+        pin,
+        grace: config.ca.grace,
+        key: pki::KeyKind::default(),
+        poll: POLL,
+    };
+    if !settings.dir.exists() {
+        let names: String =
+            config.server.dns_alt_names.iter().map(|name| format!(" --dns-alt-name {name}")).collect();
+        // Standard output begins with `ready:`.
+        eprintln!("enrolling with the CA at https://{}; there, an administrator says:", follows.server);
+        eprintln!("  bunraku ca masters add {}{names}", config.server.certname);
+        eprintln!("  bunraku ca sign {}", config.server.certname);
+    }
+    Follower::open(settings, OffsetDateTime::now_utc()).await.map_err(Failure::new)
+}
+
+async fn own_identity(config: &Config, authority: &Authority) -> Result<Identity, Failure> {
     let server = &config.server;
     let now = OffsetDateTime::now_utc();
     authority.server_identity(&server.certname, &server.dns_alt_names, now).await.map_err(Failure::new)
 }
 
 /// Puts a new server certificate in use before the old one ends.
-async fn renew_identity(config: Config, authority: Arc<Authority>, live: watch::Sender<Arc<ServerIdentity>>) {
+async fn renew_identity(config: Config, authority: Arc<Authority>, live: watch::Sender<Arc<Identity>>) {
     let mut hour = tokio::time::interval(Duration::from_secs(3600));
     loop {
         hour.tick().await;
-        match identity(&config, &authority).await {
+        match own_identity(&config, &authority).await {
             Ok(new) => {
                 live.send_if_modified(|old| {
                     let differs = old.certificate.serial != new.certificate.serial;
@@ -112,19 +191,17 @@ async fn open_store(config: &Config) -> Result<Store, Failure> {
 }
 
 async fn authority(config: &Config, store: &Arc<Store>) -> Result<Arc<Authority>, Failure> {
-    let settings = ca::Settings {
-        dir: config.below_state("ca"),
-        key: config.ca.key,
-        ca_name: config.ca.name.clone().unwrap_or_else(|| format!("Puppet CA: {}", config.server.certname)),
-        certificate_ttl: config.ca.certificate_ttl,
-        crl_ttl: config.ca.crl_ttl,
-        request_rules: setup::request_rules(config),
-        host: pki::Certname::parse(&config.hostname).ok(),
-    };
-    Authority::open(settings, store.clone(), OffsetDateTime::now_utc())
-        .await
-        .map(Arc::new)
-        .map_err(Failure::new)
+    let program = std::env::current_exe()
+        .map_err(|e| Failure::new(format_args!("cannot find this program's own file: {e}")))?;
+    let keys = signer::Process::new(signer::Settings {
+        program,
+        arguments: vec!["signer".into()],
+        passphrase_file: config.ca.passphrase_file.clone(),
+        threads: available_parallelism().map_or(1, usize::from),
+    });
+    let settings = setup::ca_settings(config, Arc::new(keys));
+    let opened = Authority::open(settings, store.clone(), OffsetDateTime::now_utc()).await;
+    opened.map(Arc::new).map_err(|error| setup::ca_failure(config, error))
 }
 
 fn master_settings(config: &Config) -> master::Settings {
@@ -136,12 +213,18 @@ fn master_settings(config: &Config) -> master::Settings {
         pending_poll: config.registry.poll,
         report_ttl: config.reports_keep,
         last_good_max_age: config.registry.last_good,
+        grace: config.ca.grace,
+        renewal: config.ca.renewal,
+        ca_server: config.ca.follows.as_ref().map(|follows| follows.server.to_string()),
     }
 }
 
 fn http_settings(config: &Config) -> bunraku_http::Settings {
     bunraku_http::Settings {
         listen: config.server.listen.clone(),
+        control_socket: Some(config.server.control_socket.clone()),
+        metrics_listen: config.metrics_listen,
+        admins: config.ca.admins.iter().cloned().collect(),
         access_log: config.server.access_log.clone(),
         connections: usize::try_from(config.server.max_connections).unwrap_or(usize::MAX),
         quota: QuotaSettings {
@@ -155,7 +238,7 @@ fn http_settings(config: &Config) -> bunraku_http::Settings {
 
 /// What an operator wants to see first: where it listens, what decides, and
 /// what to type next. The first line is for scripts too.
-fn greet(config: &Config, server: &Server<Master>, live: &Live, authority: &Authority) {
+fn greet(config: &Config, server: &Server<Master>, live: &Live, certificates: &Certificates) {
     let addresses: Vec<String> = server.local_addrs().iter().map(|a| format!("https://{a}")).collect();
     let set = live.current();
     let plugins: Vec<String> =
@@ -164,11 +247,35 @@ fn greet(config: &Config, server: &Server<Master>, live: &Live, authority: &Auth
     println!("  state    {}", config.state_dir.display());
     println!("  registry {}", config.registry.url);
     println!("  plugins  {}", plugins.join(", "));
-    println!("  CA       {} SHA-256 {}", authority.name(), authority.fingerprint());
+    let trust = certificates.trust();
+    let ca = trust.bundle.issuer();
+    match &config.ca.follows {
+        None => println!("  role     CA and catalog master; bunraku ca list"),
+        Some(follows) => println!("  role     catalog master of the CA at https://{}", follows.server),
+    }
+    println!("  CA       {} SHA-256 {}", printable(&ca.subject_cn), ca.fingerprint);
+    println!("  bundle   SHA-256 {}", trust.bundle.fingerprint());
+    let until = trust.next_update.format(&Rfc3339).unwrap_or_default();
+    let grace = time::Duration::try_from(config.ca.grace).unwrap_or(time::Duration::MAX);
+    let freshness = match trust.freshness(OffsetDateTime::now_utc(), grace) {
+        Freshness::Fresh => "fresh",
+        Freshness::Stale => "stale, within ca.grace",
+        Freshness::Expired => "expired: no certificate is believed until the CA is reached",
+    };
+    println!("  CRL      number {}, until {until}, {freshness}", trust.number);
+    if let Some(metrics) = server.metrics_addr() {
+        println!("  metrics  http://{metrics}/metrics");
+    }
     println!("  next     bunraku registry put CERTNAME node.yaml");
+    let elsewhere = config
+        .ca
+        .follows
+        .as_ref()
+        .map(|follows| format!(" --ca_server {} --ca_port {}", follows.server.host, follows.server.port));
     println!(
-        "           puppet agent --test --waitforcert 5 --server {}",
-        config.server.dns_alt_names.first().map_or("localhost", String::as_str)
+        "           puppet agent --test --waitforcert 5 --server {}{}",
+        config.server.dns_alt_names.first().map_or("localhost", String::as_str),
+        elsewhere.unwrap_or_default()
     );
 }
 

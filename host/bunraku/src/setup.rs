@@ -39,13 +39,24 @@ impl Failure {
 /// Reads the configuration and starts the log.
 pub fn configure(common: &Common) -> Result<Config, Failure> {
     let config = read_config(common)?;
-    let level = common.log_level.as_ref().unwrap_or(&config.log.level);
+    start_log(&config, common.log_level.as_ref().unwrap_or(&config.log.level))?;
+    Ok(config)
+}
+
+/// The same for a command whose answer is what it prints: it logs what is
+/// wrong, and more only where the arguments say so.
+pub fn configure_quietly(common: &Common) -> Result<Config, Failure> {
+    let config = read_config(common)?;
+    start_log(&config, common.log_level.as_deref().unwrap_or("warn"))?;
+    Ok(config)
+}
+
+fn start_log(config: &Config, level: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(level)
         .map_err(|e| Failure::with_code(2, format_args!("the log level {level:?} can't be read: {e}")))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if config.log.json { log.json().try_init() } else { log.with_ansi(false).try_init() };
-    started.map_err(|e| Failure::new(format_args!("the log can't be started: {e}")))?;
-    Ok(config)
+    started.map_err(|e| Failure::new(format_args!("the log can't be started: {e}")))
 }
 
 /// Reads the configuration file that the arguments name, or the default one,
@@ -172,4 +183,35 @@ pub fn request_rules(config: &Config) -> pki::RequestRules {
         allow_subject_alt_names: config.ca.allow_subject_alt_names,
         allow_authorization_extensions: config.ca.allow_authorization_extensions,
     }
+}
+
+/// How the CA works, with whoever holds its key.
+pub fn ca_settings(config: &Config, keys: Arc<dyn signer::KeyHolder>) -> ca::Settings {
+    ca::Settings {
+        dir: config.below_state("ca"),
+        key: config.ca.key,
+        ca_name: config.ca.name.clone().unwrap_or_else(|| format!("Puppet CA: {}", config.server.certname)),
+        certificate_ttl: config.ca.certificate_ttl,
+        crl_ttl: config.ca.crl_ttl,
+        request_rules: request_rules(config),
+        host: pki::Certname::parse(&config.hostname).ok(),
+        keys,
+        min_free: config.ca.min_free,
+        infra_crl: config.ca.infra_crl,
+        renewal: config.ca.renewal,
+    }
+}
+
+/// Why the CA does not open. A passphrase that is missing, wrong or for
+/// everybody to read is the operator's setting.
+pub fn ca_failure(config: &Config, error: ca::Error) -> Failure {
+    use signer::Error::{Mode, Owner, Passphrase, PassphraseMissing, PassphraseWrong};
+    let set = match &error {
+        ca::Error::Signer(Passphrase { .. } | PassphraseMissing { .. } | PassphraseWrong { .. }) => true,
+        ca::Error::Signer(Mode { path, .. } | Owner { path, .. }) => {
+            config.ca.passphrase_file.as_ref() == Some(path)
+        }
+        _ => false,
+    };
+    Failure::with_code(if set { 2 } else { 1 }, error)
 }

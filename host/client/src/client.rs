@@ -81,6 +81,7 @@ pub struct Client {
     route: Route,
     any_once: bool,
     deadlines: Deadlines,
+    cap: usize,
 }
 
 impl Client {
@@ -89,11 +90,11 @@ impl Client {
     /// # Errors
     /// [`Error::Target`] for certificates, lists, a key or a host name that cannot be used.
     pub fn new(target: Target) -> Result<Client, Error> {
-        let deadlines = Deadlines::default();
+        let (deadlines, cap) = (Deadlines::default(), MAX_BODY_BYTES);
         let (host, port, roots, identity) = match target {
             Target::Unix(path) => {
                 let (at, host) = (path.display().to_string(), "localhost".to_owned());
-                return Ok(Client { at, host, route: Route::Unix(path), any_once: false, deadlines });
+                return Ok(Client { at, host, route: Route::Unix(path), any_once: false, deadlines, cap });
             }
             Target::Https { host, port, roots, identity } => (host, port, roots, identity),
         };
@@ -105,13 +106,19 @@ impl Client {
         let config = tls::config(&roots, identity.as_ref()).map_err(target)?;
         let route = Route::Tls { host, port, name, connector: TlsConnector::from(config) };
         let any_once = matches!(roots, Roots::AnyOnce);
-        Ok(Client { host: at.clone(), at, route, any_once, deadlines })
+        Ok(Client { host: at.clone(), at, route, any_once, deadlines, cap })
     }
 
     /// The same with other deadlines.
     #[must_use]
     pub fn with_deadlines(self, deadlines: Deadlines) -> Client {
         Client { deadlines, ..self }
+    }
+
+    /// The same for answers of at most so many bytes, such as a list of every certificate.
+    #[must_use]
+    pub fn with_cap(self, cap: usize) -> Client {
+        Client { cap, ..self }
     }
 
     /// The server, as errors name it: `host:port`, or the path of a socket.
@@ -210,8 +217,8 @@ impl Client {
             let mut read = BytesMut::new();
             while let Some(frame) = body.frame().await {
                 if let Ok(data) = frame.map_err(|error| failed(&self.at, &error))?.into_data() {
-                    if read.len() + data.len() > MAX_BODY_BYTES {
-                        return Err(Error::TooLarge { at: self.at.clone(), cap: MAX_BODY_BYTES });
+                    if read.len() + data.len() > self.cap {
+                        return Err(Error::TooLarge { at: self.at.clone(), cap: self.cap });
                     }
                     read.extend_from_slice(&data);
                 }

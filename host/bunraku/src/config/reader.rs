@@ -87,6 +87,11 @@ impl<'d, 't> Section<'d, 't> {
         self.table?.get(key)
     }
 
+    /// Whether the key is there at all.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// The dotted name of a key, as messages say it.
     pub fn name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
