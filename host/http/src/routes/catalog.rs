@@ -20,7 +20,8 @@ use crate::extract::{
     sent_as,
 };
 use crate::pairs::{Pairs, decode_value};
-use crate::server::{Settings, Shared};
+use crate::server::Shared;
+use crate::settings::Settings;
 
 /// What a catalog may be sent as. Rich data is on for every agent since 6.
 const AS_CATALOG: &[(&str, &str)] = &[
