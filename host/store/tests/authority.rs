@@ -338,6 +338,10 @@ async fn a_backup_is_a_whole_store_of_one_moment() {
     let (folder, store) = store().await;
     issue(&store, &certificate("A0", "a")).await.unwrap();
     let copy = folder.path().join("copy.db");
+    // As a crash in the middle of an earlier one may have left it.
+    for left in ["copy.db.new", "copy.db.new-journal"] {
+        std::fs::write(folder.path().join(left), "half a copy").unwrap();
+    }
     store.backup_to(&copy).await.unwrap();
     issue(&store, &certificate("B0", "b")).await.unwrap();
     let refused = store.backup_to(&copy).await;
@@ -360,6 +364,9 @@ async fn a_backup_is_a_whole_store_of_one_moment() {
     let nowhere = folder.path().join("none/copy.db");
     assert!(store.backup_to(&nowhere).await.is_err());
     assert!(!nowhere.exists());
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains(".new")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ async fn timed<T: Debug>(what: &str, times: u32, mut work: impl AsyncFnMut(u32) 
         took.push(started.elapsed());
     }
     took.sort();
-    println!("{what:40} median {:>10.3?}  longest {:>10.3?}", took[took.len() / 2], took[took.len() - 1]);
+    let (median, longest) = (took.get(took.len() / 2).unwrap(), took.last().unwrap());
+    println!("{what:40} median {median:>10.3?}  longest {longest:>10.3?}");
     last.unwrap()
 }
 
