@@ -8,6 +8,7 @@
 
 pub mod agent;
 mod agent8;
+pub mod authority;
 pub mod debian;
 pub mod hadoop;
 pub mod machine;

@@ -30,6 +30,8 @@ pub struct Settings<'a> {
     pub config: &'a str,
     /// More lines of its table `[server]`.
     pub server: &'a str,
+    /// Where its folder is made, instead of among temporary files.
+    pub folder: Option<&'a Path>,
     /// The machine of a network that it runs on, by whose name it is called; else this one.
     pub on: Option<&'a Host>,
     /// Environment variables, such as the credentials for S3.
@@ -72,7 +74,20 @@ impl Master {
     /// # Errors
     /// No program, a master that ends by itself, or one that is not ready in a minute; with its log.
     pub fn start_with(settings: &Settings<'_>) -> Result<Master> {
-        let folder = TempDir::with_prefix("bunraku-master-")?;
+        let mut master = Master::prepare(settings)?;
+        master.start_again()?;
+        Ok(master)
+    }
+
+    /// Configures a master that is not started yet: offline commands run on it, and [`Master::start_again`].
+    ///
+    /// # Errors
+    /// No folder, or no free port.
+    pub fn prepare(settings: &Settings<'_>) -> Result<Master> {
+        let folder = match settings.folder {
+            None => TempDir::with_prefix("bunraku-master-")?,
+            Some(folder) => TempDir::with_prefix_in("bunraku-master-", folder)?,
+        };
         let address = match settings.on {
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
             Some(host) => (host.address(), 8140).into(),
@@ -87,9 +102,8 @@ impl Master {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let environment = settings.environment.iter().map(own).collect();
         let (log, readers) = (Arc::default(), vec![]);
-        let mut master = Master { child: None, address, folder, config, words, environment, log, readers };
+        let master = Master { child: None, address, folder, config, words, environment, log, readers };
         master.configure(settings.config)?;
-        master.start_again()?;
         Ok(master)
     }
 

@@ -24,18 +24,20 @@ const HOLDER: &str = "ip link set lo up; echo ready; exec cat >/dev/null";
 /// A program on a machine of the network finds names in the network's hosts file.
 const RESOLVING: &str = "mount --bind \"$1\" /etc/hosts; shift; exec \"$@\"";
 
-/// Runs a test's body in a network of its own: starts the test's program once more, for this test only.
+/// Runs a test's body in a network and with mounts of its own: starts the test's program once more, for this
+/// test only.
 ///
 /// # Errors
 /// What the body says, or what this machine does not permit.
 pub fn alone(test: &str, body: impl FnOnce() -> Result<()>) -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
+        ip("link set lo up")?;
         return body();
     }
     tools::require()?;
     ensure!(tools::find("ip").is_some(), "this test needs the command ip: apt-get install iproute2");
     let mut command = Command::new("unshare");
-    command.args(["--net", "--"]);
+    command.args(["--net", "--mount", "--propagation", "private", "--"]);
     command.arg(std::env::current_exe()?).args(["--exact", test, "--nocapture", "--test-threads=1"]);
     let status = command.env(INSIDE, test).stdin(Stdio::null()).status().context("cannot start unshare")?;
     ensure!(status.success(), "{test} failed in its own network ({status}); see above");
@@ -77,7 +79,6 @@ impl Network {
             .collect::<Result<_>>()?;
         std::fs::write(&hosts, format!("127.0.0.1 localhost\n{}", lines.concat()))?;
         for line in [
-            "link set lo up",
             "link add bunraku0 type bridge",
             &format!("addr add {} dev bunraku0", Network::BRIDGE),
             "link set bunraku0 up",

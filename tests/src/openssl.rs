@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -179,11 +179,6 @@ pub fn sign_authority(folder: &Path, request: &Path) -> Result<String> {
 /// An exit code other than 0.
 pub fn openssl(folder: &Path, arguments: &str) -> Result<()> {
     tools::run(Command::new("openssl").args(arguments.split(' ')).current_dir(folder)).map(drop)
-}
-
-/// A file below a folder, for arguments.
-pub fn file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(name)
 }
 
 const ROOT: &str = "\
