@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{plugins, shell};
+use crate::{needs, plugins, shell};
 
 /// What can be measured.
 #[derive(Clone, Copy, ValueEnum)]
@@ -15,6 +15,8 @@ pub enum What {
     Calls,
     /// The compilation of a worker's catalog, without its plugins.
     Catalog,
+    /// From request to certificate, beside the bare key; and a CA of 100,000 certificates.
+    Ca,
 }
 
 /// Builds and runs one benchmark.
@@ -23,6 +25,15 @@ pub fn run(root: &Path, what: What) -> Result<()> {
     let mut bench = Command::new("cargo");
     bench.current_dir(root);
     match what {
+        What::Ca => {
+            needs::ensure(needs::CRASH)?;
+            let build = ["build", "--release", "--locked", "--bins", "--package"];
+            shell::run(bench.args(build).args(["bunraku", "--package", "bunraku-tests"]))?;
+            let built = shell::target(root).join("release");
+            bench = Command::new(built.join("bench-ca"));
+            bench.env("BUNRAKU_BIN", built.join("bunraku"));
+            &mut bench
+        }
         What::Calls => bench
             .args([
                 "run",

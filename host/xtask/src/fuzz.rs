@@ -142,7 +142,8 @@ impl Fuzzer {
             words.nth(1).and_then(|word| word.parse::<u64>().ok())
         };
         let coverage: Vec<u64> = log.lines().filter_map(|line| word(line, "cov:")).collect();
-        let count = |what: &str| log.lines().find_map(|line| word(line, &format!("stat::{what}:"))).unwrap_or(0);
+        let count =
+            |what: &str| log.lines().find_map(|line| word(line, &format!("stat::{what}:"))).unwrap_or(0);
         let (executions, inputs) = (count("number_of_executed_units"), count("new_units_added"));
         let (from, to) = (coverage.first().copied().unwrap_or(0), coverage.last().copied().unwrap_or(0));
         println!(
