@@ -30,7 +30,7 @@ async fn bad(settings: &Settings, store: &store::Store, now: time::OffsetDateTim
 #[tokio::test]
 async fn a_backup_restores_elsewhere_and_repeats_nothing() {
     let world = World::new();
-    let (authority, store) = world.open().await;
+    let (authority, _store) = world.open().await;
     let a = authority.issue(&request("a"), first(), world.now).await.unwrap();
     let b = authority.issue(&request("b"), first(), world.now).await.unwrap();
     authority.revoke(&b.serial, Reason::KeyCompromise, world.now).await.unwrap();

@@ -161,6 +161,31 @@ async fn a_first_start_cut_short_is_finished_or_begun_again() {
     }
 }
 
+#[tokio::test]
+async fn a_key_under_a_passphrase_is_made_and_opened_with_it_alone() {
+    let mut world = World::new();
+    let keys = |text: Option<&str>| {
+        let passphrase = text.map(|text| pki::Passphrase::new(text.as_bytes().to_vec()).unwrap());
+        std::sync::Arc::new(signer::InProcess::new(passphrase))
+    };
+    world.settings.keys = keys(Some("open sesame"));
+    let (authority, store) = world.open().await;
+    authority.issue(&request("a"), first(), world.now).await.unwrap();
+    drop(authority);
+    let (fine, said) = world.openssl("pkey -in ca/ca_key.pem -passin pass:sesame -noout");
+    assert!(!fine && world.read("ca_key.pem").contains("ENCRYPTED"), "{said}");
+    world.write("secret", "open sesame\n");
+    let (fine, said) = world.openssl("pkey -in ca/ca_key.pem -passin file:secret -noout");
+    assert!(fine, "{said}");
+    for wrong in [None, Some("close sesame")] {
+        world.settings.keys = keys(wrong);
+        let error = world.try_open(&store).await.err().unwrap();
+        assert!(matches!(error, Error::Signer(_)) && !error.to_string().contains("sesame"), "{error}");
+    }
+    world.settings.keys = keys(Some("open sesame"));
+    world.try_open(&store).await.unwrap();
+}
+
 // faults row 18
 #[tokio::test]
 async fn with_a_clock_outside_the_cas_life_nothing_is_signed() {

@@ -4,11 +4,14 @@
 mod world;
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bunraku_ca::{Authority, Grant, Occasion, Revoked};
 use pki::crl::{Crl, Reason};
-use pki::{Certname, Serial};
+use pki::{Certname, Serial, Sign, SignError};
 use time::Duration;
 use world::{DAY, World, first, request};
 
@@ -196,6 +199,117 @@ async fn a_strange_file_in_the_lists_place_is_ignored() {
         assert!(listed(&authority).is_empty());
         assert_eq!(authority.trust().number, 1);
     }
+}
+
+/// A holder whose signer can be down.
+#[derive(Debug)]
+struct Moody {
+    keys: Arc<dyn signer::KeyHolder>,
+    down: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct MoodyKey {
+    key: Arc<dyn Sign>,
+    down: Arc<AtomicBool>,
+}
+
+impl Moody {
+    fn with(&self, key: Arc<dyn Sign>) -> Arc<dyn Sign> {
+        Arc::new(MoodyKey { key, down: self.down.clone() })
+    }
+}
+
+impl signer::KeyHolder for Moody {
+    fn create(&self, kind: pki::KeyKind, path: &Path) -> Result<Arc<dyn Sign>, signer::Error> {
+        Ok(self.with(self.keys.create(kind, path)?))
+    }
+
+    fn open(&self, path: &Path, to: Option<&pki::Certificate>) -> Result<Arc<dyn Sign>, signer::Error> {
+        Ok(self.with(self.keys.open(path, to)?))
+    }
+
+    fn alive(&self) -> bool {
+        !self.down.load(Ordering::Relaxed)
+    }
+}
+
+impl Sign for MoodyKey {
+    fn public(&self) -> &pki::PublicKey {
+        self.key.public()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        match self.down.load(Ordering::Relaxed) {
+            true => Err(SignError::Unavailable("it is having a rest".into())),
+            false => self.key.sign(message),
+        }
+    }
+}
+
+// faults row 29
+#[tokio::test]
+async fn while_the_signer_is_down_revocations_hold_and_the_old_list_is_served() {
+    let mut world = World::new();
+    let down = Arc::new(AtomicBool::new(false));
+    world.settings.keys = Arc::new(Moody { keys: world.settings.keys.clone(), down: down.clone() });
+    let (authority, store) = world.open().await;
+    let bad = authority.issue(&request("bad"), first(), world.now).await.unwrap();
+    assert!(authority.health(world.now).is_empty());
+    down.store(true, Ordering::Relaxed);
+    assert_eq!(authority.health(world.now), ["the signer is not running"]);
+    let error = authority.issue(&request("new"), first(), world.now).await.unwrap_err();
+    assert!(error.to_string().contains("having a rest"), "{error}");
+    assert_eq!(store.certificates("new").await.unwrap(), []);
+
+    let revoked = authority.revoke(&bad.serial, Reason::KeyCompromise, world.now).await.unwrap();
+    assert_eq!((revoked, authority.is_revoked(&bad.serial)), (Revoked::Done, true));
+    authority.maintain(world.now).await.unwrap_err();
+    assert_eq!((authority.trust().number, authority.trust().is_revoked(&bad.serial)), (1, false));
+    let late = world.now + Duration::days(8);
+    let said = authority.health(late);
+    assert_eq!(said.len(), 3, "{said:?}");
+    for (line, part) in said.iter().zip(["does not sign: it is", "no revocation list can", "ended at"]) {
+        assert!(line.contains(part), "{line}");
+    }
+    down.store(false, Ordering::Relaxed);
+    authority.maintain(late).await.unwrap();
+    assert_eq!(listed(&authority), BTreeSet::from([bad.serial.clone()]));
+    assert!(authority.health(late).is_empty(), "{:?}", authority.health(late));
+}
+
+#[tokio::test]
+async fn numbers_for_whoever_watches() {
+    let world = World::new();
+    let (authority, _) = world.open().await;
+    let one = authority.issue(&request("a"), first(), world.now).await.unwrap();
+    let two = authority.renew(&one, world.now).await.unwrap();
+    authority.revoke(&two.serial, Reason::KeyCompromise, world.now).await.unwrap();
+    authority.publish_now(world.now).await.unwrap();
+    let metrics = authority.metrics();
+    assert_eq!((metrics.signed_total, metrics.renewals_total, metrics.revoked_total), (2, 1, 1));
+    assert_eq!((metrics.crl_entries, metrics.crl_number), (1, authority.trust().number));
+    assert!(metrics.crl_bytes > 200 && metrics.crl_sign_seconds > 0.0 && metrics.free_bytes.is_some());
+    assert_eq!(metrics.ca_cert_expiry, authority.certificate_of_ca().not_after.unix_timestamp());
+    assert_eq!(metrics.crl_next_update, (world.now + Duration::days(7)).unix_timestamp());
+    let ends = authority.expirations();
+    let name = "Puppet CA: test".to_owned();
+    assert_eq!(ends.ca_certs, [(name.clone(), authority.certificate_of_ca().not_after)]);
+    assert_eq!(ends.crls, [(name, world.now + Duration::days(7))]);
+}
+
+/// A setting that is shorter than the life of the list that was found, as after an import.
+#[tokio::test]
+async fn a_list_for_years_is_signed_anew_as_the_setting_says() {
+    let mut world = World::new();
+    world.settings.crl_ttl = 5 * 365 * DAY;
+    let (authority, store) = world.open().await;
+    drop(authority);
+    world.settings.crl_ttl = 7 * DAY;
+    let authority = world.try_open(&store).await.unwrap();
+    assert_eq!(authority.trust().number, 1);
+    authority.maintain(world.now + Duration::days(4)).await.unwrap();
+    assert_eq!(authority.trust().next_update, world.now + Duration::days(11));
 }
 
 // faults row 28; the measure is for a release build: `cargo test --release -- --ignored`

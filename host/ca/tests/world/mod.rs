@@ -41,8 +41,10 @@ impl World {
             infra_crl: false,
             renewal: true,
         };
-        // The real time, for openssl has no other; whole seconds, as certificates have.
-        World { dir, settings, now: OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() }
+        // The real time, for openssl has no other; whole seconds, as certificates have; and a little
+        // later than what openssl makes meanwhile, which begins at its own now.
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() + Life::from_secs(30);
+        World { dir, settings, now }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
