@@ -1,12 +1,14 @@
 //! The revocation lists of the CAs above this one. They come from outside, by hand or by upload; the
 //! store has them, and every published list carries them along.
 
+use std::sync::Arc;
+
 use pki::Bundle;
 use pki::crl::Crl;
 use store::Store;
 use time::OffsetDateTime;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Inner, whole};
 use crate::{Error, UploadError};
 
 /// The lists in PEM, in the order of the chain.
@@ -85,16 +87,26 @@ impl Authority {
         if lists.is_empty() {
             return Err(UploadError::NoValid);
         }
-        let inner = &self.inner;
-        let _turn = inner.revocations.uploading.lock().await;
-        let mut held = inner.revocations.ancestors();
+        let inner = self.inner.clone();
+        whole(async move { inner.take(lists, now).await }).await
+    }
+}
+
+impl Inner {
+    async fn take(
+        self: &Arc<Self>,
+        lists: Vec<Crl>,
+        now: OffsetDateTime,
+    ) -> Result<Vec<String>, UploadError> {
+        let _turn = self.revocations.uploading.lock().await;
+        let mut held = self.revocations.ancestors();
         let mut replaced = Vec::new();
         for list in lists {
-            if list.is_signed_by(inner.bundle.issuer()) {
+            if list.is_signed_by(self.bundle.issuer()) {
                 // Puppet's tool sends the whole chain; our own list is ours to make.
                 continue;
             }
-            let above = inner.bundle.certificates().iter().skip(1);
+            let above = self.bundle.certificates().iter().skip(1);
             let place = above.zip(held.iter_mut()).find(|(ca, _)| list.is_signed_by(ca));
             let Some((_, place)) = place else {
                 return Err(UploadError::Foreign(format!("{} is no CA above this one", list.issuer)));
@@ -108,9 +120,9 @@ impl Authority {
         if replaced.is_empty() {
             return Err(UploadError::NoneNewer);
         }
-        save(&inner.store, &held).await?;
-        inner.revocations.set_ancestors(held);
-        inner.publish_now(now).await?;
+        save(&self.store, &held).await?;
+        self.revocations.set_ancestors(held);
+        self.publish_now(now).await?;
         tracing::info!(of = replaced.join(", "), "took newer revocation lists");
         Ok(replaced)
     }

@@ -19,14 +19,14 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::files::{self, SECRET};
 use crate::founding::{self, Place, State, blocking};
-use crate::{Error, Settings, publication};
+use crate::{Error, Settings, lists};
 
 const MANIFEST: &str = "MANIFEST";
 /// First line of a manifest.
 const KIND: &str = "bunraku-ca-backup 1";
 const DATABASE: &str = "state.db";
 /// The files beside the database; all but the last must be there.
-const FILES: [&str; 3] = ["ca_key.pem", "ca_crt.pem", publication::FILE];
+const FILES: [&str; 3] = ["ca_key.pem", "ca_crt.pem", lists::FILE];
 /// Most bytes of a manifest.
 const LONGEST: u64 = 64 * 1024;
 /// Rows that are read at once.
@@ -139,20 +139,20 @@ pub async fn restore(
         missing = carry_over(database, &staged, now).await?;
     }
     // A list from after the backup says more than the backup's own.
-    let old = files::read(&dir.join(publication::FILE))?.unwrap_or_default();
+    let old = files::read(&dir.join(lists::FILE))?.unwrap_or_default();
     let newest = |text: &[u8]| {
         let lists = Crl::parse_pem_all(text).unwrap_or_default();
         lists.iter().filter(|l| l.is_signed_by(bundle.issuer())).map(|l| l.number).max()
     };
-    if newest(&old) > newest(&files::read(&staging.join(publication::FILE))?.unwrap_or_default()) {
-        files::write(&staging.join(publication::FILE), &old, files::PUBLIC)?;
+    if newest(&old) > newest(&files::read(&staging.join(lists::FILE))?.unwrap_or_default()) {
+        files::write(&staging.join(lists::FILE), &old, files::PUBLIC)?;
         published = newest(&old);
     }
     let stored = staged.latest_crl().await?.and_then(|row| u64::try_from(row.number).ok());
     let before = staged.crl_floor().await?.and_then(|floor| u64::try_from(floor).ok());
     let highest = [stored, before, published].into_iter().flatten().max().unwrap_or(0);
     let crl_floor = epoch(now, highest);
-    staged.raise_crl_floor(publication::as_number(crl_floor)).await?;
+    staged.raise_crl_floor(lists::as_number(crl_floor)).await?;
     let certificates = count(&staged).await?;
     staged.close().await;
 

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::founding::{self, Founded};
 use crate::health::Counters;
-use crate::publication::Revocations;
+use crate::lists::Revocations;
 use crate::space::Space;
 use crate::{Error, Settings, names};
 
@@ -121,6 +121,22 @@ impl Authority {
         let row = self.inner.store.live_certificate(certname.as_str()).await?;
         row.filter(|row| row.not_after >= now).map(|row| parsed(&row)).transpose()
     }
+}
+
+impl Authority {
+    /// The same authority, for a task of its own.
+    pub(crate) fn again(&self) -> Authority {
+        Authority { inner: self.inner.clone(), wanted: self.wanted.clone() }
+    }
+}
+
+/// Runs to its end what changes the store and then what we know in memory, though the caller should go
+/// away in between, as a client's request does that hangs up: else a revocation would be durable and
+/// not in force.
+pub(crate) async fn whole<T: Send + 'static, E: From<Error> + Send + 'static>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
+    tokio::spawn(work).await.map_err(|_| E::from(Error::Interrupted))?
 }
 
 impl Inner {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::files::{self, PUBLIC, SECRET};
 use crate::founding::{self, Place, State};
 use crate::import::Problem;
-use crate::{Error, Settings, ancestors, inventory, names, publication};
+use crate::{Error, Settings, ancestors, inventory, lists, names};
 
 /// Rows that are read at once.
 const PAGE: u32 = 1000;
@@ -57,7 +57,7 @@ pub async fn export(
         report.problem("ca_key.pem", "it is encrypted, which a puppetserver cannot read: `openssl pkey`");
     }
     put("ca_crt.pem", bundle.pem().as_bytes(), PUBLIC)?;
-    let published = publication::stored(store, bundle.issuer()).await?;
+    let published = lists::stored(store, bundle.issuer()).await?;
     let above = ancestors::load_only(store, &bundle).await?;
     let above = ancestors::to_pem(&above);
     match &published.own {

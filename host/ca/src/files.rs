@@ -19,9 +19,20 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Io { path, source }
 }
 
-/// The folder, for us alone, with its parents.
+/// The folder, for us alone, with its parents. Their names are through to the disk: without them a power
+/// cut takes all that was ever synced inside.
 pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io(dir))
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_dir(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) => Err(io(dir)(error)),
+        Ok(()) => sync_dir_of(dir),
+    }
 }
 
 /// What a file holds; `None` if it is not there.
@@ -76,6 +87,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 /// Makes what was created or renamed beside `path` stay.
 pub(crate) fn sync_dir_of(path: &Path) -> Result<(), Error> {
     let dir = path.parent().unwrap_or(Path::new("/"));
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))
 }
 

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use crate::files::{self, SECRET};
 use crate::founding::{self, Place, State};
-use crate::{Error, Settings, ancestors, archive, inventory, publication, setup};
+use crate::{Error, Settings, ancestors, archive, inventory, lists, setup};
 
 /// Rows that go into the store in one transaction.
 const BATCH: usize = 1000;
@@ -98,17 +98,17 @@ pub async fn import(
     let highest = lists.highest.unwrap_or(0);
     match &lists.own {
         Some(own) => {
-            match publication::save(store, own, None).await {
+            match lists::save(store, own, None).await {
                 // From the first time, where this is the second.
                 Err(Error::Store(store::Error::CrlNumber { .. })) => {}
                 saved => saved?,
             }
             // Agents may have been given a list with a higher number.
             if highest > own.number {
-                store.raise_crl_floor(publication::as_number(highest)).await?;
+                store.raise_crl_floor(lists::as_number(highest)).await?;
             }
         }
-        None => store.raise_crl_floor(publication::as_number(archive::epoch(now, highest))).await?,
+        None => store.raise_crl_floor(lists::as_number(archive::epoch(now, highest))).await?,
     }
     ancestors::save(store, &lists.above).await?;
     founding::commit(store, &place, bundle.pem(), &fingerprint).await?;

@@ -13,7 +13,7 @@ use pki::{
 use store::{CertificateRow, RequestKey};
 use time::OffsetDateTime;
 
-use crate::authority::{Authority, Inner, parsed, within};
+use crate::authority::{Authority, Inner, parsed, whole, within};
 use crate::founding::BACKDATED;
 use crate::{Error, RenewError};
 
@@ -75,9 +75,19 @@ impl Authority {
         grant: Grant,
         now: OffsetDateTime,
     ) -> Result<Certificate, Error> {
-        let inner = &self.inner;
-        inner.refuse_low_space()?;
+        self.inner.refuse_low_space()?;
         self.check_request(request, true)?;
+        let (authority, request) = (self.again(), request.clone());
+        whole(async move { authority.grant(&request, grant, now).await }).await
+    }
+
+    async fn grant(
+        self,
+        request: &CertificateRequest,
+        grant: Grant,
+        now: OffsetDateTime,
+    ) -> Result<Certificate, Error> {
+        let inner = &self.inner;
         let _turn;
         let replaces = match &grant.occasion {
             Occasion::First | Occasion::Administrator => None,

@@ -28,6 +28,7 @@ mod health;
 pub mod import;
 pub mod inventory;
 mod issue;
+mod lists;
 mod names;
 mod publication;
 mod revocation;

@@ -8,7 +8,7 @@ use store::{MasterRow, Store};
 use time::OffsetDateTime;
 
 use crate::Error;
-use crate::authority::{Authority, Inner, parsed, read, write};
+use crate::authority::{Authority, Inner, parsed, read, whole, write};
 
 /// The server's certname: what an infra CRL is about, even before the server has asked for its own
 /// certificate.
@@ -97,27 +97,9 @@ impl Authority {
         alt_names: &[S],
         now: OffsetDateTime,
     ) -> Result<(), Error> {
-        let inner = &self.inner;
         let names = parse_names(alt_names)?;
-        let _turn = inner.declaring.lock().await;
-        let server = inner.server().await?;
-        let own = dns(certname);
-        let is_anothers = |name: &AltName| {
-            server.as_deref() == Some(name.value().as_str())
-                || *name != own && read(&inner.masters).keys().any(|other| dns(other) == *name)
-        };
-        if let Some(name) = names.iter().chain([&own]).find(|name| is_anothers(name)) {
-            return Err(Error::ServerName { name: name.value() });
-        }
-        for name in names.iter().filter(|name| **name != own) {
-            inner.refuse_a_nodes(name, now).await?;
-        }
-        let texts: Vec<String> = names.iter().map(AltName::value).collect();
-        inner.store.add_master(certname.as_str(), &texts, now.unix_timestamp()).await?;
-        write(&inner.masters).insert(certname.clone(), names);
-        self.infrastructure_changed(now);
-        tracing::info!(%certname, alt_names = texts.join(", "), "declared a master");
-        Ok(())
+        let (authority, certname) = (self.again(), certname.clone());
+        whole(async move { authority.declare(certname, names, now).await }).await
     }
 
     /// Takes the declaration back; its certificate stays as it is. `false`: there was none.
@@ -125,11 +107,15 @@ impl Authority {
     /// # Errors
     /// [`Error::Store`].
     pub async fn remove_master(&self, certname: &Certname, now: OffsetDateTime) -> Result<bool, Error> {
-        let _turn = self.inner.declaring.lock().await;
-        let removed = self.inner.store.remove_master(certname.as_str()).await?;
-        write(&self.inner.masters).remove(certname);
-        self.infrastructure_changed(now);
-        Ok(removed)
+        let (authority, certname) = (self.again(), certname.clone());
+        whole(async move {
+            let _turn = authority.inner.declaring.lock().await;
+            let removed = authority.inner.store.remove_master(certname.as_str()).await?;
+            write(&authority.inner.masters).remove(&certname);
+            authority.infrastructure_changed(now);
+            Ok(removed)
+        })
+        .await
     }
 
     /// Notes that a master enforces the list of this number. `false`: it is not declared.
@@ -147,6 +133,34 @@ impl Authority {
             return Ok(false);
         }
         Ok(self.inner.store.note_master(certname.as_str(), number, now.unix_timestamp(), address).await?)
+    }
+
+    async fn declare(
+        self,
+        certname: Certname,
+        names: BTreeSet<AltName>,
+        now: OffsetDateTime,
+    ) -> Result<(), Error> {
+        let inner = &self.inner;
+        let _turn = inner.declaring.lock().await;
+        let server = inner.server().await?;
+        let own = dns(&certname);
+        let is_anothers = |name: &AltName| {
+            server.as_deref() == Some(name.value().as_str())
+                || *name != own && read(&inner.masters).keys().any(|other| dns(other) == *name)
+        };
+        if let Some(name) = names.iter().chain([&own]).find(|name| is_anothers(name)) {
+            return Err(Error::ServerName { name: name.value() });
+        }
+        for name in names.iter().filter(|name| **name != own) {
+            inner.refuse_a_nodes(name, now).await?;
+        }
+        let texts: Vec<String> = names.iter().map(AltName::value).collect();
+        inner.store.add_master(certname.as_str(), &texts, now.unix_timestamp()).await?;
+        tracing::info!(%certname, alt_names = texts.join(", "), "declared a master");
+        write(&inner.masters).insert(certname, names);
+        self.infrastructure_changed(now);
+        Ok(())
     }
 
     /// Whom the infra CRL is about has changed.

@@ -8,7 +8,7 @@ use pki::{Certname, Serial, Trust};
 use time::OffsetDateTime;
 
 use crate::Error;
-use crate::authority::Authority;
+use crate::authority::{Authority, whole};
 
 /// What came of revoking a serial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,22 +44,26 @@ impl Authority {
         reason: Reason,
         now: OffsetDateTime,
     ) -> Result<Revoked, Error> {
-        let (store, hex) = (&self.inner.store, serial.to_hex());
-        let at = now.unix_timestamp();
-        let revoked = if store.revoke(&hex, reason.as_str(), at).await? {
-            Revoked::Done
-        } else if store.certificate_by_serial(&hex).await?.is_some() {
-            Revoked::Already
-        } else if store.revoke_unknown(&hex, reason.as_str(), at).await? {
-            tracing::warn!(%serial, "revoked a serial that is not in the inventory");
-            Revoked::Unknown
-        } else {
-            Revoked::Already
-        };
-        if revoked != Revoked::Already {
-            self.note_revoked([serial], now);
-        }
-        Ok(revoked)
+        let (authority, serial) = (self.again(), serial.clone());
+        whole(async move {
+            let (store, hex) = (&authority.inner.store, serial.to_hex());
+            let at = now.unix_timestamp();
+            let revoked = if store.revoke(&hex, reason.as_str(), at).await? {
+                Revoked::Done
+            } else if store.certificate_by_serial(&hex).await?.is_some() {
+                Revoked::Already
+            } else if store.revoke_unknown(&hex, reason.as_str(), at).await? {
+                tracing::warn!(%serial, "revoked a serial that is not in the inventory");
+                Revoked::Unknown
+            } else {
+                Revoked::Already
+            };
+            if revoked != Revoked::Already {
+                authority.note_revoked([&serial], now);
+            }
+            Ok(revoked)
+        })
+        .await
     }
 
     /// Revokes every certificate that a name has or had and that is not revoked yet. The name is refused
@@ -73,11 +77,14 @@ impl Authority {
         reason: Reason,
         now: OffsetDateTime,
     ) -> Result<Vec<Serial>, Error> {
-        let at = now.unix_timestamp();
-        let revoked = self.inner.store.revoke_name(certname.as_str(), reason.as_str(), at).await?;
-        let revoked = parse(&revoked)?;
-        self.note_revoked(&revoked, now);
-        Ok(revoked)
+        let (authority, certname) = (self.again(), certname.clone());
+        whole(async move {
+            let (store, at) = (&authority.inner.store, now.unix_timestamp());
+            let revoked = parse(&store.revoke_name(certname.as_str(), reason.as_str(), at).await?)?;
+            authority.note_revoked(&revoked, now);
+            Ok(revoked)
+        })
+        .await
     }
 
     /// Forgets a name, in one transaction: all its certificates are revoked, if they are not yet, and its
@@ -91,11 +98,15 @@ impl Authority {
         reason: Reason,
         now: OffsetDateTime,
     ) -> Result<Cleaned, Error> {
-        let at = now.unix_timestamp();
-        let cleaned = self.inner.store.clean(certname.as_str(), reason.as_str(), at).await?;
-        let revoked = parse(&cleaned.revoked)?;
-        self.note_revoked(&revoked, now);
-        Ok(Cleaned { revoked, certificates: cleaned.certificates, requests: cleaned.requests })
+        let (authority, certname) = (self.again(), certname.clone());
+        whole(async move {
+            let (store, at) = (&authority.inner.store, now.unix_timestamp());
+            let cleaned = store.clean(certname.as_str(), reason.as_str(), at).await?;
+            let revoked = parse(&cleaned.revoked)?;
+            authority.note_revoked(&revoked, now);
+            Ok(Cleaned { revoked, certificates: cleaned.certificates, requests: cleaned.requests })
+        })
+        .await
     }
 
     /// What has to be done from time to time, every minute or so: signs the list anew at half of its
@@ -104,9 +115,13 @@ impl Authority {
     /// # Errors
     /// As for any list: the store, or the disk. The old one stays in force.
     pub async fn maintain(&self, now: OffsetDateTime) -> Result<(), Error> {
-        self.inner.publish_if_due(now).await?;
-        self.inner.project().await;
-        Ok(())
+        let inner = self.inner.clone();
+        whole(async move {
+            inner.publish_if_due(now).await?;
+            inner.project().await;
+            Ok(())
+        })
+        .await
     }
 
     /// Signs new lists now, whether or not there is a reason.
@@ -114,7 +129,8 @@ impl Authority {
     /// # Errors
     /// As for any list: the store, or the signer. The old one stays in force.
     pub async fn publish_now(&self, now: OffsetDateTime) -> Result<Arc<Trust>, Error> {
-        self.inner.publish_now(now).await
+        let inner = self.inner.clone();
+        whole(async move { inner.publish_now(now).await }).await
     }
 
     /// Puts them in force, and asks for a list.

@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use crate::authority::within;
 use crate::files;
 use crate::founding::{self, Place, State};
-use crate::{Error, Settings, ancestors, publication};
+use crate::{Error, Settings, ancestors, lists};
 
 /// Rows that are read at once.
 const PAGE: u32 = 1000;
@@ -159,7 +159,7 @@ impl Findings {
         bundle: &Bundle,
         now: OffsetDateTime,
     ) -> Result<(), Error> {
-        let published = publication::stored(store, bundle.issuer()).await?;
+        let published = lists::stored(store, bundle.issuer()).await?;
         let Some(own) = published.own else {
             self.add(Level::Warning, "no revocation list of this CA was published yet");
             return Ok(());
@@ -170,7 +170,7 @@ impl Findings {
             self.add(Level::Error, what);
         }
         let listed: HashSet<&Serial> = own.entries.iter().map(|entry| &entry.serial).collect();
-        let revoked = publication::entries(store.revoked(now.unix_timestamp()).await?)?;
+        let revoked = lists::entries(store.revoked(now.unix_timestamp()).await?)?;
         let absent: Vec<_> = revoked.iter().filter(|entry| !listed.contains(&entry.serial)).collect();
         let bad = absent.iter().map(|entry| format!("{} is revoked and not on the list", entry.serial));
         let well = format!("list {} has all {} that are revoked", own.number, revoked.len());
@@ -185,10 +185,10 @@ impl Findings {
             }
         }
         let above = ancestors::to_pem(&above);
-        self.file(&settings.dir.join(publication::FILE), &(own.to_pem() + &above))?;
+        self.file(&settings.dir.join(lists::FILE), &(own.to_pem() + &above))?;
         if let Some(infra) = published.infra.filter(|_| settings.infra_crl) {
             self.infra(&own, &infra);
-            self.file(&settings.dir.join(publication::INFRA_FILE), &(infra.to_pem() + &above))?;
+            self.file(&settings.dir.join(lists::INFRA_FILE), &(infra.to_pem() + &above))?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ mod world;
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use bunraku_ca::{Authority, Error, KeyKind};
+use bunraku_ca::{Authority, Error, KeyKind, setup};
 use time::Duration;
 use world::{World, first, request};
 
@@ -41,6 +41,19 @@ async fn the_first_start_makes_a_ca_and_every_other_start_finds_it() {
         assert_eq!((again.this_update, again.next_update), (first.this_update, first.next_update));
         assert_eq!((&again.crls, &again.revoked), (&first.crls, &first.revoked));
     }
+}
+
+#[tokio::test]
+async fn a_ca_that_was_set_up_offline_is_the_one_that_serves() {
+    let world = World::new();
+    let store = world.store().await;
+    let bundle = setup::create(&world.settings, &store, world.now).await.unwrap();
+    assert_eq!(world.files(), ["ca_crt.pem", "ca_key.pem"]);
+    let again = setup::create(&world.settings, &store, world.now).await.unwrap_err();
+    assert!(matches!(&again, Error::Exists { name } if name == "Puppet CA: test"), "{again}");
+    let authority = world.try_open(&store).await.unwrap();
+    assert_eq!(authority.trust().bundle.fingerprint(), bundle.fingerprint());
+    assert_eq!(authority.trust().number, 1);
 }
 
 // faults row 25

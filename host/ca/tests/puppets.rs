@@ -55,7 +55,7 @@ async fn given_away() -> (World, PathBuf) {
     authority.clean(&name("gone"), Reason::CessationOfOperation, world.now).await.unwrap();
     authority.revoke(&made[2].serial, Reason::KeyCompromise, world.now).await.unwrap();
     authority.renew(&made[3], world.now).await.unwrap();
-    authority.add_master(&name("m1"), &[] as &[&str], world.now).await.unwrap();
+    authority.add_master(&name("m1"), &[""; 0], world.now).await.unwrap();
     submit(&store, &request("new"), world.now).await;
     submit(&store, &request("new"), world.now).await;
     authority.publish_now(world.now).await.unwrap();
@@ -98,7 +98,7 @@ async fn what_is_given_away_in_puppets_layout_can_be_taken_over() {
     let world = World::new();
     let (report, store) = take_over(&world, &dir).await;
     let report = report.unwrap();
-    assert_eq!(problems(&report), [] as [&str; 0]);
+    assert_eq!(problems(&report), [""; 0]);
     assert_eq!((report.certificates, report.requests, report.revoked, report.masters), (5, 1, 2, 1));
     let twice = import(&dir, &world.settings, &store, world.now).await.unwrap_err();
     assert!(matches!(twice, Error::Exists { .. }), "{twice}");

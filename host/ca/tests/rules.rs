@@ -27,7 +27,7 @@ async fn a_revoked_name_is_refused_until_it_is_cleaned() {
         if by_name {
             let revoked =
                 authority.revoke_name(&name(certname), Reason::CessationOfOperation, world.now).await;
-            assert_eq!(revoked.unwrap(), [old.serial.clone()]);
+            assert_eq!(revoked.unwrap(), std::slice::from_ref(&old.serial));
         } else {
             authority.revoke(&old.serial, Reason::CessationOfOperation, world.now).await.unwrap();
         }
@@ -305,7 +305,7 @@ async fn an_infra_list_has_the_servers_and_masters_certificates_alone() {
     let (authority, store) = world.open().await;
     let server = name("puppet.example");
     authority.server_identity(&server, &["puppet"], world.now).await.unwrap();
-    authority.add_master(&name("m1"), &[] as &[&str], world.now).await.unwrap();
+    authority.add_master(&name("m1"), &[""; 0], world.now).await.unwrap();
     let node = authority.issue(&request("node"), first(), world.now).await.unwrap();
     let master = authority.issue(&request("m1"), first(), world.now).await.unwrap();
     let own = authority.certificate(&server).await.unwrap().unwrap();
