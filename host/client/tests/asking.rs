@@ -1,7 +1,6 @@
 //! Requests against real TLS servers that answer a fixed text, and against ones that misbehave.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod authority;
 

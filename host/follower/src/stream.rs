@@ -188,9 +188,10 @@ impl Inner {
         let number = self.trust.borrow().number;
         let body = Bytes::from(serde_json::json!({ "crl_number": number }).to_string());
         let answer = client.request(Method::PUT, ENFORCING, Some(("application/json", body))).await?;
-        if !answer.status.is_success() {
+        // A Puppet CA has no such path. Asking again would not change what is answered; the next list or
+        // connection will be told.
+        if !answer.status.is_success() && answer.status != StatusCode::NOT_FOUND {
             let (status, text) = (answer.status, answer.text());
-            // Asking again would not change that; the next list or connection will be told.
             tracing::warn!(%status, text, "the CA does not want to know which list this master enforces");
         }
         Ok(())

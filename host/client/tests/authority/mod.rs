@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pki::crl::{self, Entry, Reason};
 use pki::{
     AltName, Certificate, Certname, Identity, Issuer, KeyKind, PublicKey, Serial, Sign, SigningKey, Template,
-    create_issuer, renew_issuer, sign_certificate,
+    renew_issuer, sign_certificate,
 };
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use time::{Duration, OffsetDateTime};
@@ -25,14 +25,13 @@ pub fn now() -> OffsetDateTime {
 }
 
 impl Authority {
-    /// A self-signed CA.
+    /// A self-signed CA, which allows others below it.
     pub fn root(name: &str) -> Authority {
-        Authority::root_with_key(name, Arc::new(SigningKey::generate(KeyKind::EcP256).unwrap()))
-    }
-
-    fn root_with_key(name: &str, key: Arc<SigningKey>) -> Authority {
-        let (from, to) = (now() - Duration::days(1), now() + Duration::days(3650));
-        let issuer = create_issuer(name, key.clone(), from, to).unwrap();
+        let key = Arc::new(SigningKey::generate(KeyKind::EcP256).unwrap());
+        let pair = KeyPair::from_pem(&key.to_secret_pem()).unwrap();
+        let pem = ca(name).self_signed(&pair).unwrap().pem();
+        let certificate = Certificate::parse_pem(pem.as_bytes()).unwrap();
+        let issuer = Issuer::open(certificate, key.clone()).unwrap();
         Authority { bundle: issuer.certificate().to_pem(), issuers: vec![issuer], keys: vec![key] }
     }
 
@@ -53,16 +52,10 @@ impl Authority {
     /// A CA below this one.
     pub fn below(&self, name: &str) -> Authority {
         let key = Arc::new(SigningKey::generate(KeyKind::EcP256).unwrap());
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.use_authority_key_identifier_extension = true;
         let above = KeyPair::from_pem(&self.keys[0].to_secret_pem()).unwrap();
         let above = rcgen::Issuer::from_ca_cert_pem(&self.issuers[0].certificate().to_pem(), above).unwrap();
         let pair = KeyPair::from_pem(&key.to_secret_pem()).unwrap();
-        let pem = params.signed_by(&pair, &above).unwrap().pem();
+        let pem = ca(name).signed_by(&pair, &above).unwrap().pem();
         let certificate = Certificate::parse_pem(pem.as_bytes()).unwrap();
         let bundle = certificate.to_pem() + &self.bundle;
         let mut issuers = vec![Issuer::open(certificate, key.clone()).unwrap()];
@@ -144,6 +137,17 @@ impl Authority {
         let der = write(0x30, &[tbs, algorithm, signature].concat());
         pem("X509 CRL", &der)
     }
+}
+
+fn ca(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.use_authority_key_identifier_extension = true;
+    (params.not_before, params.not_after) = (now() - Duration::days(1000), now() + Duration::days(3650));
+    params
 }
 
 /// How much of a certificate's life is behind it and before it.

@@ -18,7 +18,7 @@ async fn a_master_starts_and_serves_for_a_week_without_its_ca_and_catches_up() {
     let following = follow_fake(&fake, temp.path()).await;
     fake.publish(2, &fake.authority().lists(2, &[&victim]));
     following.number(2).await;
-    fake.stop();
+    fake.stop().await;
     drop(following);
 
     let following = follow(fake.settings(temp.path())).await;
@@ -42,8 +42,9 @@ async fn a_ca_that_goes_away_and_comes_back_is_held_again() {
     let temp = tempdir().unwrap();
     let following = follow_fake(&fake, temp.path()).await;
     for number in 2..5 {
-        fake.stop();
+        fake.stop().await;
         fake.start_again().await;
+        fake.streams(u32::try_from(number).unwrap() + 1).await;
         fake.publish(number, &fake.authority().lists(number, &[]));
         following.number(number).await;
     }
@@ -63,7 +64,7 @@ async fn a_silent_stream_is_given_up() {
 async fn a_first_start_waits_for_the_ca_and_says_so() {
     let fake = Fake::start(Authority::root("Test CA")).await;
     let settings = fake.settings(tempdir().unwrap().path());
-    fake.stop();
+    fake.stop().await;
     let (log, _guard) = Log::start();
     let opening = tokio::spawn(open(settings));
     while !log.text().contains("knows nothing of its CA yet and waits for it") {

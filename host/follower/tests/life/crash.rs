@@ -52,7 +52,7 @@ async fn a_killed_master_goes_back_to_no_list_older_than_it_reported() {
         child.wait().unwrap();
         // What was on its way has come.
         tokio::time::sleep(Duration::from_millis(50)).await;
-        fake.stop();
+        fake.stop().await;
         let reported = *fake.reports().iter().max().unwrap();
         let settings = fake.settings(temp.path());
         let held = open(settings).await.trust().number;

@@ -9,7 +9,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::authority::Authority;
 use crate::fake::{Fake, NAME};
-use crate::world::{follow_fake, now, open};
+use crate::world::{fail_to_open, follow_fake, now, open};
 
 /// A master that has followed up to the list 3, and is not running.
 async fn followed() -> (Fake, TempDir, PathBuf) {
@@ -64,7 +64,7 @@ async fn a_damaged_file_gives_way_to_the_one_before_it() {
     let (fake, temp, dir) = followed().await;
     let (path, previous) = (dir.join("trust.json"), dir.join("trust.json.1"));
     let good = std::fs::read_to_string(&path).unwrap();
-    fake.stop();
+    fake.stop().await;
     let cut = good[..good.len() / 2].to_owned();
     let other = Authority::root("Test CA");
     let foreign = serde_json::json!({ "bundle": fake.state().bundle, "crls": other.lists(9, &[]),
@@ -90,12 +90,12 @@ async fn a_key_that_others_can_read_or_nobody_can_is_refused() {
     let good = std::fs::read(&key).unwrap();
     let mode = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
     mode(0o644);
-    let error = Follower::open(fake.settings(temp.path()), now()).await.unwrap_err();
+    let error = fail_to_open(fake.settings(temp.path())).await;
     assert!(matches!(error, Error::Mode { mode: 0o644, .. }), "{error}");
     mode(0o600);
     let half = &good[..good.len() / 2];
     std::fs::write(&key, half).unwrap();
-    let error = Follower::open(fake.settings(temp.path()), now()).await.unwrap_err();
+    let error = fail_to_open(fake.settings(temp.path())).await;
     assert!(matches!(error, Error::Key { .. }), "{error}");
     let secret = String::from_utf8_lossy(&half[28..60]).into_owned();
     assert!(error.to_string().contains("key.pem") && !error.to_string().contains(&secret), "{error}");

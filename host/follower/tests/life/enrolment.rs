@@ -9,7 +9,7 @@ use tempfile::tempdir;
 
 use crate::authority::{Authority, Life};
 use crate::fake::{Fake, NAME, Policy};
-use crate::world::{Log, follow, now, open};
+use crate::world::{Log, fail_to_open, follow, now, open};
 
 #[tokio::test]
 async fn a_master_meets_the_pinned_ca_and_enrols() {
@@ -78,8 +78,9 @@ async fn another_ca_than_the_pinned_one_gets_nothing() {
         Pin::File(path)
     };
     let impostor = fake.authority().impostor();
+    let bundle = fake.state().bundle.clone();
     for (pin, fine) in [
-        (file("bundle", &fake.state().bundle), true),
+        (file("bundle", &bundle), true),
         (file("root", &root.bundle), true),
         (file("impostor", &impostor.bundle), false),
         (file("other root", &root.impostor().bundle), false),
@@ -108,7 +109,7 @@ async fn a_folder_of_another_ca_than_the_pinned_one_is_not_used() {
     let other = Fake::start(Authority::root("Other CA")).await;
     let temp = tempdir().unwrap();
     open(fake.settings(temp.path())).await;
-    let error = Follower::open(other.settings(temp.path()), now()).await.unwrap_err();
+    let error = fail_to_open(other.settings(temp.path())).await;
     assert!(matches!(error, Error::OtherCa { .. }), "{error}");
     assert!(error.to_string().contains("remove that folder"), "{error}");
 }
@@ -154,6 +155,6 @@ async fn a_certificate_is_renewed_when_a_third_of_its_life_is_left() {
     assert_eq!((&second.certificate.key, &second.key_pem), (&first.certificate.key, &first.key_pem));
     let serial = second.certificate.serial.clone();
     drop(following);
-    fake.stop();
+    fake.stop().await;
     assert_eq!(open(fake.settings(temp.path())).await.identity().certificate.serial, serial);
 }

@@ -20,7 +20,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::authority::{Authority, Life};
@@ -56,7 +56,7 @@ pub struct State {
 pub struct Fake {
     pub port: u16,
     shared: Arc<Shared>,
-    accepting: Mutex<Option<AbortHandle>>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -98,8 +98,10 @@ impl Fake {
     }
 
     /// Cuts all connections and listens no more.
-    pub fn stop(&self) {
-        self.accepting.lock().unwrap().take().unwrap().abort();
+    pub async fn stop(&self) {
+        let accepting = self.accepting.lock().unwrap().take().unwrap();
+        accepting.abort();
+        let _ = accepting.await;
     }
 
     /// Listens again, where it did.
@@ -119,7 +121,7 @@ impl Fake {
                 connections.spawn(serve(tcp, acceptor.clone(), shared.clone()));
             }
         });
-        *self.accepting.lock().unwrap() = Some(accepting.abort_handle());
+        *self.accepting.lock().unwrap() = Some(accepting);
         port
     }
 

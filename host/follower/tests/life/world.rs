@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bunraku_follower::{Follower, Settings};
+use bunraku_follower::{Error, Follower, Settings};
 use time::OffsetDateTime;
 use tokio::task::AbortHandle;
 
@@ -26,10 +26,27 @@ pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-/// Opens a follower that must not have to wait.
+/// Opens a follower that must not have to wait, save for the last of one that has just been dropped.
 pub async fn open(settings: Settings) -> Follower {
-    let opening = Follower::open(settings, now());
-    tokio::time::timeout(Duration::from_secs(30), opening).await.expect("it opens in time").unwrap()
+    let opening = async {
+        loop {
+            match Follower::open(settings.clone(), now()).await {
+                Err(Error::Held(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), opening).await.expect("it opens in time")
+}
+
+/// Opens what cannot be opened.
+pub async fn fail_to_open(settings: Settings) -> Error {
+    loop {
+        match Follower::open(settings.clone(), now()).await {
+            Err(Error::Held(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            opened => return opened.unwrap_err(),
+        }
+    }
 }
 
 /// Opens a follower and follows.
