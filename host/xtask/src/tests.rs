@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{crash, house, needs, plugins, shell};
+use crate::{crash, fuzz, house, needs, plugins, shell};
 
 /// What is built for this machine: all but the guests that are nothing but exports, which no native linker takes.
 pub const NATIVE: &[&str] = &["--workspace", "--exclude", "hostile-guests"];
@@ -72,6 +72,7 @@ fn every_step(root: &Path, all: bool, steps: &mut Steps) -> Result<()> {
     ensure!(count.failed == 0, "{} tests failed", count.failed);
     if all {
         steps.run("killing a CA", || crash::play(root, crash::ROUNDS, None))?;
+        steps.run("fuzzing", || fuzz::run(root, fuzz::SECONDS, &[], false))?;
     }
     Ok(())
 }
