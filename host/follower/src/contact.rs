@@ -7,7 +7,7 @@ use pki::{Bundle, Identity};
 use tokio::time::sleep;
 
 use crate::disk::{Folder, Kept};
-use crate::judge::{Offer, continues, judge};
+use crate::judge::{Arrival, Offer, continues, judge};
 use crate::settings::ExpectedFingerprint;
 use crate::wait::{Backoff, Said};
 use crate::{Error, Pin, Settings};
@@ -123,7 +123,7 @@ async fn meet(settings: &Settings, anchor: &Anchor) -> Result<Kept, Obstacle> {
     // From here on the server has to prove that it is of that CA, and has the name that we know.
     let lists = get(&client(settings, Roots::Bundle(bundle.pem().clone()), None)?, LISTS).await?;
     let offer = Offer { bundle: bundle.pem().to_string(), crls: lists, ..Offer::default() };
-    let judged = judge(&offer, None, std::time::SystemTime::now());
+    let judged = judge(&offer, None, Arrival::now(std::time::SystemTime::now()));
     let held = judged.map_err(|refusal| Obstacle::Passing(refusal.to_string()))?;
     let held = held.ok_or_else(|| Obstacle::Passing("it has no revocation list".to_owned()))?;
     let (name, fingerprint) = (bundle.issuer().subject_cn.clone(), bundle.fingerprint());

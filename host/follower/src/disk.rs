@@ -12,7 +12,7 @@ use pki::{Bundle, SigningKey};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::judge::{Held, Offer, judge, of_seconds, seconds};
+use crate::judge::{Arrival, Held, Offer, judge};
 
 /// Most bytes of a file: a bundle, and two texts of lists as long as a stream's line.
 const MAX: u64 = 192 << 20;
@@ -31,8 +31,8 @@ pub(crate) struct Folder {
 struct Stored {
     #[serde(flatten)]
     offer: Offer,
-    /// When the bundle came, in seconds since 1970.
-    bundle_modified: u64,
+    #[serde(flatten)]
+    arrival: Arrival,
     /// The bundle of the first contact, which a pin is about.
     first: String,
 }
@@ -90,11 +90,8 @@ impl Folder {
     /// Keeps a trust, and the one before it beside it.
     pub fn keep_trust(&self, held: &Held, first: &Bundle) -> Result<(), Error> {
         let path = self.dir.join("trust.json");
-        let stored = Stored {
-            offer: held.offer(),
-            bundle_modified: seconds(held.trust.bundle_modified),
-            first: first.pem().to_string(),
-        };
+        let stored =
+            Stored { offer: held.offer(), arrival: Arrival::of(&held.trust), first: first.pem().to_string() };
         let content = serde_json::to_vec(&stored).map_err(|error| io(&path)(error.into()))?;
         let beside = self.write_beside(&path, &content, PUBLIC)?;
         self.keep_previous(&path)?;
@@ -186,7 +183,7 @@ impl Folder {
 fn kept(content: &[u8]) -> Result<Kept, String> {
     let stored: Stored = serde_json::from_slice(content).map_err(|error| error.to_string())?;
     let first = Bundle::parse(stored.first.as_bytes()).map_err(|error| error.to_string())?;
-    let judged = judge(&stored.offer, None, of_seconds(stored.bundle_modified));
+    let judged = judge(&stored.offer, None, stored.arrival);
     let held = judged.map_err(|refusal| refusal.to_string())?.ok_or("it holds nothing")?;
     Ok(Kept { held, first })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use client::{Client, Roots};
 use pki::{Bundle, Freshness, Identity, SigningKey, Trust};
@@ -14,7 +14,7 @@ use crate::disk::Folder;
 use crate::enrol::Enrolment;
 use crate::freshness::{self, Noted};
 use crate::identity;
-use crate::judge::{Held, Offer, judge};
+use crate::judge::{Arrival, Held, Offer, judge};
 use crate::{Error, Settings};
 
 /// How long a first start waits for what a stream says beyond what agents are told.
@@ -130,7 +130,7 @@ impl Follower {
         Ok(Follower { inner })
     }
 
-    /// What is believed of the CA.
+    /// What is believed of the CA. Its `this_update` and `bundle_modified` are when lists and bundle came here.
     pub fn trust(&self) -> Arc<Trust> {
         self.inner.trust.borrow().clone()
     }
@@ -198,7 +198,7 @@ impl Inner {
     /// Judges an offer; what is good is written and then put in force. Blocks.
     pub fn take(&self, offer: &Offer, now: OffsetDateTime) -> Taken {
         let mut held = lock(&self.held);
-        let new = match judge(offer, Some(&held), SystemTime::from(now)) {
+        let new = match judge(offer, Some(&held), Arrival::now(now.into())) {
             Ok(None) => return Taken::Known,
             Ok(Some(new)) => new,
             Err(refusal) => {

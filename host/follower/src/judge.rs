@@ -28,6 +28,34 @@ pub(crate) struct Held {
     pub chain: CrlChain,
 }
 
+/// When a bundle and the lists came, to the second after: what agents are told has changed since. A list's
+/// own thisUpdate will not do for that, as a CA dates its lists back for clocks that are behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arrival {
+    /// In seconds since 1970.
+    pub bundle_modified: u64,
+    /// In seconds since 1970.
+    pub lists_modified: u64,
+}
+
+impl Arrival {
+    /// Now. The second after, for agents who have fetched the old ones within this one.
+    pub fn now(now: SystemTime) -> Arrival {
+        let next = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() + 1);
+        Arrival { bundle_modified: next, lists_modified: next }
+    }
+
+    /// When what is in force came.
+    pub fn of(trust: &Trust) -> Arrival {
+        let seconds =
+            |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Arrival {
+            bundle_modified: seconds(trust.bundle_modified),
+            lists_modified: seconds(trust.this_update.into()),
+        }
+    }
+}
+
 /// Why an offer is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -45,12 +73,9 @@ pub(crate) enum Refusal {
     OtherCa { old: String, new: String, fingerprint: String },
 }
 
-/// Judges an offer by what is held. `None`: it says nothing new.
-pub(crate) fn judge(
-    offer: &Offer,
-    held: Option<&Held>,
-    bundle_modified: SystemTime,
-) -> Result<Option<Held>, Refusal> {
+/// Judges an offer by what is held. `None`: it says nothing new. In the trust that comes of it, `this_update`
+/// is when the lists came here.
+pub(crate) fn judge(offer: &Offer, held: Option<&Held>, arrival: Arrival) -> Result<Option<Held>, Refusal> {
     let bundle = match held {
         Some(held) if **held.trust.bundle.pem() == offer.bundle => held.trust.bundle.clone(),
         _ => Arc::new(Bundle::parse(offer.bundle.as_bytes())?),
@@ -85,9 +110,10 @@ pub(crate) fn judge(
         return Ok(None);
     }
     let trust = Trust {
-        bundle_modified: known_bundle.map_or(bundle_modified, |held| held.trust.bundle_modified),
+        bundle_modified: known_bundle
+            .map_or_else(|| of_seconds(arrival.bundle_modified), |held| held.trust.bundle_modified),
         number,
-        this_update: chain.own().this_update,
+        this_update: of_seconds(arrival.lists_modified).into(),
         next_update: chain.next_update(),
         revoked: Arc::new(chain.revoked()),
         bundle,
@@ -134,11 +160,8 @@ impl Held {
     }
 }
 
-/// Whole seconds since 1970, and back.
-pub(crate) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-pub(crate) fn of_seconds(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(SystemTime::UNIX_EPOCH)
+fn of_seconds(seconds: u64) -> SystemTime {
+    // A file that says otherwise has no say beyond the calendar's end.
+    let seconds = Duration::from_secs(seconds.min(200_000_000_000));
+    SystemTime::UNIX_EPOCH.checked_add(seconds).unwrap_or(SystemTime::UNIX_EPOCH)
 }

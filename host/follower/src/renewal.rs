@@ -92,3 +92,31 @@ impl Inner {
         Ok(renewed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pki::{KeyKind, SigningKey, create_issuer};
+
+    use super::*;
+
+    #[test]
+    fn renewal_is_due_in_the_last_third_and_tried_at_least_hourly() {
+        let start = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
+        let key = Arc::new(SigningKey::generate(KeyKind::EcP256).unwrap());
+        let issuer = create_issuer("Test CA", key, start, start + Duration::days(90)).unwrap();
+        let check = |at: Duration, due: bool, pause: Duration| {
+            let certificate = issuer.certificate();
+            assert_eq!(is_due(certificate, start + at), due, "{at}");
+            assert_eq!(next_try(certificate, start + at), start + at + pause, "{at}");
+        };
+        check(Duration::days(-9), false, Duration::HOUR);
+        check(Duration::ZERO, false, Duration::HOUR);
+        check(Duration::days(60) - Duration::SECOND, false, Duration::HOUR);
+        check(Duration::days(60), true, Duration::HOUR);
+        check(Duration::days(90) - Duration::hours(5), true, Duration::minutes(30));
+        check(Duration::days(90) - Duration::SECOND, true, Duration::MINUTE);
+        check(Duration::days(99), true, Duration::MINUTE);
+    }
+}

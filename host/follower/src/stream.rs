@@ -68,12 +68,15 @@ impl Inner {
                 said.clear();
             }
             let (reason, pause) = match ended {
-                Ok(()) => ("the CA has ended the stream".to_owned(), backoff.pause()),
+                Ok(()) => ("the CA has ended it".to_owned(), backoff.pause()),
                 Err(Ended::Broken(reason)) => (reason, backoff.pause()),
                 Err(Ended::None(reason)) => (reason, self.settings.poll),
             };
             if said.is_due(&reason) {
-                tracing::warn!(reason, "the CA does not push its revocation lists; they are polled");
+                tracing::warn!(
+                    reason,
+                    "the stream of the CA is not held; its revocation lists are polled until it is"
+                );
             }
             // A stream that cannot be held for longer is polled beside.
             if polled.at.is_none_or(|at| at.elapsed() >= self.settings.poll)

@@ -68,7 +68,7 @@ async fn a_damaged_file_gives_way_to_the_one_before_it() {
     let cut = good[..good.len() / 2].to_owned();
     let other = Authority::root("Test CA");
     let foreign = serde_json::json!({ "bundle": fake.state().bundle, "crls": other.lists(9, &[]),
-        "bundle_modified": 1, "first": fake.state().bundle })
+        "bundle_modified": 1, "lists_modified": 1, "first": fake.state().bundle })
     .to_string();
     for damaged in [cut, foreign, good.replace("\"number\":3", "\"number\":4"), String::new()] {
         std::fs::write(&path, &damaged).unwrap();

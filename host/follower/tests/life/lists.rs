@@ -35,6 +35,24 @@ async fn a_revocation_is_in_force_at_once_and_reported() {
     assert!(state.contact.is_some());
 }
 
+/// A CA dates its lists back. What agents are told has changed since is when the list came here, also after
+/// a start: one who fetched a list a moment before the next one came would otherwise never be given that.
+#[tokio::test]
+async fn a_list_is_as_new_as_its_arrival() {
+    let fake = Fake::start(Authority::root("Test CA")).await;
+    let temp = tempdir().unwrap();
+    let following = follow_fake(&fake, temp.path()).await;
+    let fetched = now();
+    fake.publish(2, &fake.authority().lists(2, &[]));
+    following.number(2).await;
+    let trust = following.follower.trust();
+    assert!(trust.this_update > fetched && trust.this_update <= now() + time::Duration::SECOND);
+    drop(following);
+    fake.stop().await;
+    let again = open(fake.settings(temp.path())).await.trust();
+    assert_eq!((again.this_update, again.bundle_modified), (trust.this_update, trust.bundle_modified));
+}
+
 #[tokio::test]
 async fn two_masters_follow_one_ca() {
     let fake = Fake::start(Authority::root("Test CA")).await;
@@ -224,12 +242,12 @@ async fn the_lists_for_agents_never_take_the_place_of_those_to_enforce() {
     assert_ne!(follower.trust().crls, follower.trust().agents_crls);
     drop(follower);
     fake.state().no_stream = Some(StatusCode::FORBIDDEN);
-    fake.state().agents_lists = Some(authority.lists(5, &[]));
+    let fifth = authority.lists(5, &[]);
+    fake.state().agents_lists = Some(fifth.clone());
     let following: Following = follow(fake.settings(temp.path())).await;
     let mut trust = following.follower.watch_trust();
-    let polled = trust.wait_for(|trust| *trust.agents_crls == *authority.lists(5, &[]));
-    let polled = tokio::time::timeout(Duration::from_secs(30), polled).await;
-    drop(polled);
+    let polled = trust.wait_for(|trust| *trust.agents_crls == *fifth);
+    drop(tokio::time::timeout(Duration::from_secs(30), polled).await.expect("in time").unwrap());
     let trust = following.follower.trust();
     assert!(trust.is_revoked(&victim));
     assert_eq!((trust.number, following.follower.state(now()).refused), (4, 0));
