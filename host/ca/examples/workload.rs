@@ -129,7 +129,7 @@ impl Work {
             attempt("server", async || authority.server_identity(&name, &["puppet"], now()).await).await;
         match made {
             Some(identity) => {
-                say(format!("issued {} {name}", identity.certificate.serial.to_hex()));
+                say(format!("server {} {name}", identity.certificate.serial.to_hex()));
                 0
             }
             None => 1,
@@ -206,7 +206,8 @@ impl Work {
 
     async fn declare(&self, authority: &Authority) -> u32 {
         let Ok(name) = Certname::parse(&format!("master-{}.example", self.run)) else { return 1 };
-        let declared = attempt("declare", async || authority.add_master(&name, &[] as &[&str], now()).await);
+        let names = [format!("alias-{}.example", self.run)];
+        let declared = attempt("declare", async || authority.add_master(&name, &names, now()).await);
         declared.await.map_or(1, |()| {
             say(format!("master {name}"));
             0
