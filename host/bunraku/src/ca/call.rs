@@ -82,9 +82,12 @@ impl Call {
         body: Option<(&str, Bytes)>,
     ) -> Result<Response, Failure> {
         let answered = self.client.request(method, path, body).await.map_err(|error| match error {
-            client::Error::Connect { .. } if self.local => Failure::new(format_args!(
-                "{error}: start it with `bunraku serve`, or name a CA with --server HOST --cert FILE --key FILE --ca FILE"
-            )),
+            client::Error::Connect { reason, .. } if self.local && reason.ends_with("running?") => {
+                Failure::new(format_args!(
+                    "no daemon answers at {}: start it with `bunraku serve`, or name a CA with --server HOST --cert FILE --key FILE --ca FILE",
+                    self.client.at()
+                ))
+            }
             other => Failure::new(other),
         })?;
         match answered.status {

@@ -70,6 +70,9 @@ pub async fn revoke(
             body["reason"] = reason.into();
         }
         let answered = call.ask(Method::POST, "/bunraku/v1/ca/revoke", Some(&body)).await?;
+        if answered.status == StatusCode::NOT_FOUND {
+            return Ok(Err("there is no certificate of this name".to_owned()));
+        }
         Ok(success(&answered).map(|more| {
             let outcome = more.get("outcome").and_then(Value::as_str).unwrap_or_default();
             let sentence = match outcome {

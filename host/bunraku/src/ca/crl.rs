@@ -81,7 +81,7 @@ fn describe(described: &Value) -> String {
             [issuer, number, entries, at(list, "this_update"), at(list, "next_update")]
         })
         .collect();
-    out.push_str(&table(["ISSUER", "NUMBER", "REVOKED", "SIGNED", "UNTIL"], &rows));
+    out.push_str(&table(["ISSUER", "NUMBER", "REVOKED", "THIS UPDATE", "NEXT UPDATE"], &rows));
     out
 }
 
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(
             describe(&described),
             "CRL number 7, signed 2026-11-18T09:46:40Z, until 2026-11-25T09:46:40Z, 900 bytes\n\
-             ISSUER      NUMBER  REVOKED  SIGNED                UNTIL\n\
+             ISSUER      NUMBER  REVOKED  THIS UPDATE           NEXT UPDATE\n\
              Root\\u{1b}  1       2        2026-11-18T09:46:40Z  2026-11-25T09:46:40Z\n"
         );
     }

@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn now() -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(1_795_000_000).unwrap()
+        OffsetDateTime::parse("2026-11-18T09:46:40Z", &Rfc3339).unwrap()
     }
 
     #[test]

@@ -145,6 +145,7 @@ pub async fn export(config: &Config, dir: &Path, output: Output) -> Result<(), F
 pub async fn backup(config: &Config, file: &Path, output: Output) -> Result<(), Failure> {
     let settings = settings(config)?;
     let store = open_to_read(config).await?;
+    let file = &std::path::absolute(file).map_err(Failure::new)?;
     let written = ::ca::archive::backup(&settings, &store, file, OffsetDateTime::now_utc()).await;
     store.close().await;
     written.map_err(|e| setup::ca_failure(config, e))?;

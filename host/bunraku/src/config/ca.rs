@@ -108,8 +108,11 @@ impl FromStr for Address {
             None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
         };
         let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        let address = host.parse::<std::net::Ipv6Addr>().is_ok() && text.starts_with('[');
-        if host.is_empty() || !(address || host.chars().all(named)) {
+        let sound = match text.starts_with('[') {
+            true => host.parse::<std::net::Ipv6Addr>().is_ok(),
+            false => !host.is_empty() && host.chars().all(named),
+        };
+        if !sound {
             return Err(wrong());
         }
         let port = port.map_or(Ok(PORT), |port| port.parse().map_err(|_| wrong()))?;
