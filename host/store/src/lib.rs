@@ -1,5 +1,5 @@
-//! Durable state: the inventory of certificates, requests that wait, CRLs, nodes' facts, exported
-//! resources, reports, and the filebucket.
+//! Durable state: the inventory of certificates, requests that wait, CRLs, declared masters, nodes' facts,
+//! exported resources, reports, and the filebucket.
 //!
 //! SQLite through sqlx, in one file: WAL, `synchronous=FULL`, one writer that commits in groups, a
 //! small pool of readers. An answer to a write comes after its commit, so what was answered survives
