@@ -25,7 +25,7 @@ pub(crate) struct Offer {
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub trust: Arc<Trust>,
-    pub chain: CrlChain,
+    pub chain: Arc<CrlChain>,
 }
 
 /// When a bundle and the lists came, to the second after: what agents are told has changed since. A list's
@@ -120,7 +120,7 @@ pub(crate) fn judge(offer: &Offer, held: Option<&Held>, arrival: Arrival) -> Res
         crls,
         agents_crls,
     };
-    Ok(Some(Held { trust: Arc::new(trust), chain }))
+    Ok(Some(Held { trust: Arc::new(trust), chain: Arc::new(chain) }))
 }
 
 /// Whether `new` is the same CA as `old`: renewed with its name and key, or another under the same root.

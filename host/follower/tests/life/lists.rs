@@ -35,6 +35,26 @@ async fn a_revocation_is_in_force_at_once_and_reported() {
     assert!(state.contact.is_some());
 }
 
+/// faults row 28, as far as a follower goes
+#[tokio::test]
+async fn a_list_of_a_hundred_thousand_is_followed() {
+    let fake = Fake::start(Authority::root("Test CA")).await;
+    let temp = tempdir().unwrap();
+    let following = follow_fake(&fake, temp.path()).await;
+    let mut revoked: Vec<Serial> = (0..100_000).map(|_| Serial::random().unwrap()).collect();
+    for number in 2..4 {
+        let lists = fake.authority().lists(number, &revoked.iter().collect::<Vec<_>>());
+        let began = Instant::now();
+        fake.publish(number, &lists);
+        following.number(number).await;
+        // Printed alone: a test's build on a busy machine says little of the time it takes.
+        println!("push of {} bytes to watch_trust: {:?}", lists.len(), began.elapsed());
+        revoked.truncate(99_999);
+    }
+    fake.enforced(3).await;
+    assert_eq!(following.follower.trust().revoked.len(), 99_999);
+}
+
 /// A CA dates its lists back. What agents are told has changed since is when the list came here, also after
 /// a start: one who fetched a list a moment before the next one came would otherwise never be given that.
 #[tokio::test]
