@@ -72,7 +72,7 @@ fn an_administrator_signs_what_waits_for_as_long_as_is_said() -> Result<()> {
     for (body, status) in [
         (json!({"desired_state": "certified"}), 400),
         (json!({"desired_state": "signed", "cert_ttl": "soon"}), 400),
-        (json!({"desired_state": "signed", "cert_ttl": 0}), 400),
+        (json!({"desired_state": "signed", "cert_ttl": 0}), 409),
         (json!({"desired_state": "revoked"}), 409),
     ] {
         ca.wants(status, "PUT", &path, &body)?;

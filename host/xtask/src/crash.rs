@@ -1,6 +1,7 @@
 //! `cargo xtask crash`: builds what the crash rounds need and runs them. What a round is stands in
 //! `tests/src/bin/crash.rs`.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,5 +30,7 @@ pub fn play(root: &Path, rounds: u32, seed: Option<u64>) -> Result<()> {
     if let Some(seed) = seed {
         crash.args(["--seed", &seed.to_string()]);
     }
-    shell::run(&mut crash)
+    let log = shell::target(root).join("crash.log");
+    println!("what the daemons log is in {}", log.display());
+    shell::run(crash.stderr(File::create(&log)?))
 }

@@ -6,9 +6,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::{needs, shell};
 
@@ -47,9 +46,9 @@ struct Running {
     log: PathBuf,
 }
 
-/// Runs the targets of these names, or else all, each for so many seconds. With `keep`, what they found
-/// goes into the repository's corpus, without what adds no coverage.
-pub fn run(root: &Path, seconds: u32, names: &[String], keep: bool) -> Result<()> {
+/// Runs the targets of these names, or else all, each for so many seconds. What adds coverage is kept
+/// below `target/fuzz/found`, where the next run begins.
+pub fn run(root: &Path, seconds: u32, names: &[String]) -> Result<()> {
     needs::ensure(needs::FUZZ)?;
     let fuzzer = build(root)?;
     let names = targets(&fuzzer.seeds, names)?;
@@ -68,9 +67,6 @@ pub fn run(root: &Path, seconds: u32, names: &[String], keep: bool) -> Result<()
     }
     if !faults.is_empty() {
         bail!("{} of {} targets failed:\n  {}", faults.len(), names.len(), faults.join("\n  "));
-    }
-    if keep {
-        names.iter().try_for_each(|name| fuzzer.keep(name))?;
     }
     println!("fuzz: {} targets, {executions} executions, nothing found", names.len());
     Ok(())
@@ -155,7 +151,9 @@ impl Fuzzer {
             return Ok(if to > 0 { Ok(executions) } else { Err("it was built without coverage".into()) });
         }
         let unit = log.lines().find_map(|line| line.split("Test unit written to ").nth(1));
-        let said = log.lines().find(|line| line.contains("panicked at")).unwrap_or("see the log");
+        // Where, and on the next line why.
+        let said: Vec<&str> = log.lines().skip_while(|line| !line.contains("panicked at")).take(2).collect();
+        let said = if said.is_empty() { "see the log".to_owned() } else { said.join(" ") };
         let place = unit.map_or_else(
             || format!("the log is {}", running.log.display()),
             |unit| {
@@ -168,25 +166,5 @@ impl Fuzzer {
             },
         );
         Ok(Err(format!("{status}, {said}\n    {place}")))
-    }
-
-    /// Adds to the repository's corpus what gives coverage that it does not.
-    fn keep(&self, name: &str) -> Result<()> {
-        let found = self.found.join(name).join("corpus");
-        let merged = Duration::from_secs(600);
-        let merge = self
-            .command(name)
-            .args(["-merge=1", "-max_len=4096", &format!("-max_total_time={}", merged.as_secs())])
-            .arg(self.seeds.join(name))
-            .arg(found)
-            .output()?;
-        ensure!(
-            merge.status.success(),
-            "merging {name} failed: {}",
-            String::from_utf8_lossy(&merge.stderr).lines().last().unwrap_or_default()
-        );
-        let files = fs::read_dir(self.seeds.join(name))?.count();
-        println!("  {name:<12} the corpus has {files} inputs");
-        Ok(())
     }
 }

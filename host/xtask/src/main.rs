@@ -63,9 +63,6 @@ enum Task {
         /// Seconds for each target.
         #[arg(long, default_value_t = fuzz::SECONDS)]
         seconds: u32,
-        /// Afterwards, keep in tests/fuzz/corpus what added coverage.
-        #[arg(long)]
-        keep: bool,
         /// The targets; all, if none is named.
         targets: Vec<String>,
     },
@@ -103,7 +100,7 @@ fn run() -> Result<()> {
         Task::Build => build(root),
         Task::Demo { keep } => demo::run(root, keep),
         Task::Crash { rounds, seed } => crash::run(root, rounds, seed),
-        Task::Fuzz { seconds, keep, targets } => fuzz::run(root, seconds, &targets, keep),
+        Task::Fuzz { seconds, targets } => fuzz::run(root, seconds, &targets),
         Task::Test { all } => tests::run(root, all),
         Task::Bench { what } => bench::run(root, what),
         Task::House => house::check(root),

@@ -72,7 +72,7 @@ fn every_step(root: &Path, all: bool, steps: &mut Steps) -> Result<()> {
     ensure!(count.failed == 0, "{} tests failed", count.failed);
     if all {
         steps.run("killing a CA", || crash::play(root, crash::ROUNDS, None))?;
-        steps.run("fuzzing", || fuzz::run(root, fuzz::SECONDS, &[], false))?;
+        steps.run("fuzzing", || fuzz::run(root, fuzz::SECONDS, &[]))?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Requests, certificates, lists and keys. An input that begins with `-` is PEM, any other is DER, for a
-//! fuzzer does not find its way through base64; and what a signature protects is signed here first.
+//! Requests, certificates, lists and keys. An input that begins with `-` is PEM, any other is DER (or what
+//! [`definite`] makes DER of), for a fuzzer does not find its way through base64; and what a signature
+//! protects is signed here first.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,6 +12,8 @@ use pki::{
     Sign, SigningKey, create_issuer, is_encrypted_pem, may_sign,
 };
 use time::macros::datetime;
+
+use crate::der::{definite, tlv};
 
 const STRICT: RequestRules =
     RequestRules { allow_subject_alt_names: false, allow_authorization_extensions: false };
@@ -44,10 +47,12 @@ fn ca() -> &'static Ca {
 
 /// Requests: whole, or (from the tag of the attributes on) attributes alone in one that is well signed.
 pub fn csr(input: &[u8]) {
+    let input = &*definite(input);
     let text = match input.first() {
         Some(b'-') => input.to_vec(),
         Some(0xa0) => {
-            let subject = tlv(0x30, &tlv(0x31, &tlv(0x30, &[&[6, 3, 0x55, 4, 3][..], &tlv(12, b"a")].concat())));
+            let subject =
+                tlv(0x30, &tlv(0x31, &tlv(0x30, &[&[6, 3, 0x55, 4, 3][..], &tlv(12, b"a")].concat())));
             let key = &ca().key.public().spki_der;
             pem("CERTIFICATE REQUEST", &signed(&tlv(0x30, &[&[2, 1, 0], &subject[..], key, input].concat())))
         }
@@ -76,7 +81,7 @@ pub fn csr(input: &[u8]) {
 
 /// Certificates and bundles.
 pub fn certificate(input: &[u8]) {
-    let text = if input.starts_with(b"-") { input.to_vec() } else { pem("CERTIFICATE", input) };
+    let text = if input.starts_with(b"-") { input.to_vec() } else { pem("CERTIFICATE", &definite(input)) };
     if let Ok(certificate) = Certificate::parse_pem(&text) {
         let again = Certificate::parse_pem(certificate.to_pem().as_bytes());
         assert_eq!(again.as_ref(), Ok(&certificate), "a certificate is read otherwise the second time");
@@ -102,6 +107,7 @@ pub fn crl(input: &[u8]) {
         }
         return;
     }
+    let input = &*definite(input);
     if let Ok(list) = Crl::parse_der(input.to_vec()) {
         assert!(!list.is_signed_by(ca.issuer.certificate()), "nobody but us has the key");
         whole(list);
@@ -123,6 +129,7 @@ fn whole(list: Crl) {
 
 /// What a sealed key signs is no CA, and in nobody else's name.
 pub fn seal(input: &[u8]) {
+    let input = &*definite(input);
     let own = ca().issuer.certificate();
     if may_sign(input, own).is_err() {
         return;
@@ -149,7 +156,7 @@ pub fn keys(input: &[u8]) {
         vec![input.to_vec()]
     } else {
         let labels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"];
-        labels.iter().map(|label| pem(label, input)).collect()
+        labels.iter().map(|label| pem(label, &definite(input))).collect()
     };
     for text in texts {
         let key = match Passphrase::new(b"secret".to_vec()) {
@@ -175,18 +182,23 @@ fn pem(label: &str, der: &[u8]) -> Vec<u8> {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der)).into_bytes()
 }
 
-fn tlv(identifier: u8, content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let long: Vec<u8> = length.into_iter().skip_while(|byte| *byte == 0).collect();
-    let mut value = vec![identifier];
-    match (long.as_slice(), u8::try_from(long.len())) {
-        ([], _) => value.push(0),
-        ([short], _) if *short < 0x80 => value.push(*short),
-        (long, count) => {
-            value.push(0x80 | count.unwrap_or(8));
-            value.extend(long);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without these, the fuzzer would only ever see refusals.
+    #[test]
+    fn the_seal_lets_its_seeds_through() {
+        let own = ca().issuer.certificate();
+        let seed = |name: &str| {
+            let path = format!("{}/corpus/seal/{name}", env!("CARGO_MANIFEST_DIR"));
+            definite(&std::fs::read(path).unwrap()).into_owned()
+        };
+        for name in ["leaf", "list"] {
+            assert_eq!(seed(name), seed(&format!("{name}.open")));
+            assert_eq!(may_sign(&seed(name), own), Ok(()), "{name}");
         }
+        assert_eq!(seed("ca"), seed("ca.open"));
+        assert!(may_sign(&seed("ca"), own).is_err());
     }
-    value.extend(content);
-    value
 }

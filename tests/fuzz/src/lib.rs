@@ -6,6 +6,7 @@
 //! of the product. Sources that belong to a larger crate are compiled in here by path.
 
 mod certificates;
+mod der;
 mod texts;
 
 #[path = "../../../host/ca/src/inventory.rs"]

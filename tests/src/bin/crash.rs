@@ -34,6 +34,9 @@ const NAMES: u32 = 1_500;
 const STRANGER: u32 = 20;
 /// Certificates of earlier rounds that are looked at in each.
 const SAMPLE: usize = 60;
+/// Certificates that are received before the clock of the kill runs, for at most so long.
+const WARM: usize = 10;
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Rounds after which the program's own check of the whole CA runs.
 const VERIFY_EVERY: u32 = 10;
 /// May revoke.
@@ -103,6 +106,12 @@ struct Ledger {
     strangers: Vec<String>,
     /// Answers that no client should get.
     odd: Vec<String>,
+}
+
+impl Ledger {
+    fn received(&self) -> usize {
+        self.lives.iter().filter(|life| life.certificate.is_some()).count()
+    }
 }
 
 /// What the rounds came to.
@@ -238,7 +247,12 @@ impl World {
                 };
             }));
         }
-        let after = Duration::from_millis(self.random.u64(80..900));
+        let before = lock(&self.ledger).received();
+        let since = Instant::now();
+        while lock(&self.ledger).received() < before + WARM && since.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let after = Duration::from_millis(self.random.u64(0..900));
         std::thread::sleep(after);
         let how = match self.random.u32(0..10) {
             0..5 => {
