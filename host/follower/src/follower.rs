@@ -20,6 +20,9 @@ use crate::{Error, Settings};
 /// How long a first start waits for what a stream says beyond what agents are told.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
+/// In place of a number: what is in force is not on disk.
+pub(crate) const UNWRITTEN: u64 = u64::MAX;
+
 /// A master's side of its CA. Share it with `Arc`.
 pub struct Follower {
     inner: Arc<Inner>,
@@ -34,6 +37,8 @@ pub(crate) struct Inner {
     /// There is something to tell the CA: a new list is in force, or a new connection has come about.
     pub report: Notify,
     pub reconnects: AtomicU64,
+    /// The number of the list on disk: what would be in force after a crash, and so what the CA is told.
+    pub written: AtomicU64,
     refused: AtomicU64,
     first: Bundle,
     held: Mutex<Held>,
@@ -65,7 +70,7 @@ pub(crate) enum Taken {
     New,
     Known,
     Refused,
-    /// It would be taken, and cannot be written.
+    /// It is in force, and cannot be written.
     Unwritten(Error),
 }
 
@@ -107,6 +112,7 @@ impl Follower {
             }
         };
         let inner = Arc::new(Inner {
+            written: AtomicU64::new(trust.number),
             trust: watch::Sender::new(trust),
             identity: watch::Sender::new(Arc::new(own)),
             report: Notify::new(),
@@ -195,24 +201,36 @@ impl Inner {
         lock(&self.held).clone()
     }
 
-    /// Judges an offer; what is good is written and then put in force. Blocks.
+    /// Judges an offer; what is good is put in force and written. Blocks.
+    ///
+    /// In force first: a revocation does not wait for a full disk. A crash before it is written would
+    /// bring the list before it back, until the CA is heard again; so the CA is told of written ones only.
     pub fn take(&self, offer: &Offer, now: OffsetDateTime) -> Taken {
         let mut held = lock(&self.held);
-        let new = match judge(offer, Some(&held), Arrival::now(now.into())) {
-            Ok(None) => return Taken::Known,
-            Ok(Some(new)) => new,
+        match judge(offer, Some(&held), Arrival::now(now.into())) {
+            Ok(Some(new)) => {
+                *held = new;
+                self.put_in_force(held.trust.clone(), now);
+            }
+            Ok(None) if self.written.load(Ordering::Acquire) == held.trust.number => return Taken::Known,
+            Ok(None) => {}
             Err(refusal) => {
                 self.refuse(&refusal.to_string());
                 return Taken::Refused;
             }
-        };
-        if let Err(error) = self.folder.keep_trust(&new, &self.first) {
+        }
+        if let Err(error) = self.folder.keep_trust(&held, &self.first) {
+            self.written.store(UNWRITTEN, Ordering::Release);
             return Taken::Unwritten(error);
         }
-        let trust = new.trust.clone();
-        *held = new;
-        self.trust.send_replace(trust.clone());
+        self.written.store(held.trust.number, Ordering::Release);
         drop(held);
+        self.report.notify_one();
+        Taken::New
+    }
+
+    fn put_in_force(&self, trust: Arc<Trust>, now: OffsetDateTime) {
+        self.trust.send_replace(trust.clone());
         let Trust { number, next_update, revoked, .. } = &*trust;
         tracing::info!(number, %next_update, revoked = revoked.len(), "took a revocation list of the CA");
         let own = self.identity.borrow().certificate.serial.clone();
@@ -223,9 +241,7 @@ impl Inner {
                  remove certificate.pem here and start again"
             );
         }
-        self.report.notify_one();
         self.note_freshness(now);
-        Taken::New
     }
 
     /// Counts and reports what is not taken.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::Error;
 use crate::contact::{BUNDLE, LISTS};
-use crate::follower::{Inner, Taken};
+use crate::follower::{Inner, Taken, UNWRITTEN};
 use crate::judge::Offer;
 use crate::wait::{Backoff, Said};
 
@@ -187,8 +187,12 @@ impl Inner {
     }
 
     async fn tell(self: &Arc<Self>) -> Result<(), Error> {
+        let number = self.written.load(Ordering::Acquire);
+        if number == UNWRITTEN {
+            // The next one that is written will be told.
+            return Ok(());
+        }
         let client = self.client().await?;
-        let number = self.trust.borrow().number;
         let body = Bytes::from(serde_json::json!({ "crl_number": number }).to_string());
         let answer = client.request(Method::PUT, ENFORCING, Some(("application/json", body))).await?;
         // A Puppet CA has no such path. Asking again would not change what is answered; the next list or

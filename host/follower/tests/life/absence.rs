@@ -17,7 +17,7 @@ async fn a_master_starts_and_serves_for_a_week_without_its_ca_and_catches_up() {
     let victim = Serial::random().unwrap();
     let following = follow_fake(&fake, temp.path()).await;
     fake.publish(2, &fake.authority().lists(2, &[&victim]));
-    following.number(2).await;
+    fake.enforced(2).await;
     fake.stop().await;
     drop(following);
 

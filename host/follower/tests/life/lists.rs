@@ -64,7 +64,7 @@ async fn a_list_is_as_new_as_its_arrival() {
     let following = follow_fake(&fake, temp.path()).await;
     let fetched = now();
     fake.publish(2, &fake.authority().lists(2, &[]));
-    following.number(2).await;
+    fake.enforced(2).await;
     let trust = following.follower.trust();
     assert!(trust.this_update > fetched && trust.this_update <= now() + time::Duration::SECOND);
     drop(following);
@@ -146,7 +146,7 @@ async fn corrupt_older_foreign_and_delta_lists_are_kept_out() {
         assert!(following.follower.trust().is_revoked(&victim), "{what}");
     }
     fake.publish(8, &good);
-    following.number(8).await;
+    fake.enforced(8).await;
     let state = following.follower.state(now());
     assert_eq!(state.refused, u64::try_from(bad.len()).unwrap());
     assert!(!fake.reports().contains(&9) && !fake.reports().contains(&6), "{:?}", fake.reports());
@@ -207,7 +207,7 @@ async fn a_root_with_a_new_certificate_for_its_key_is_the_same_ca() {
     assert_ne!(renewed.bundle, fake.state().bundle);
     fake.state().bundle = renewed.bundle.clone();
     fake.publish(2, &renewed.lists(2, &[]));
-    following.number(2).await;
+    fake.enforced(2).await;
     let after = following.follower.trust();
     assert_eq!(**after.bundle.pem(), renewed.bundle);
     assert!(after.bundle_modified >= before.bundle_modified);
