@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use definition::{NodeDefinition, yaml};
 
 use crate::inventory;
-use crate::judge::{Offer, judge};
+use crate::judge::{Arrival, Offer, judge};
 use crate::pairs::{Pairs, decode_escapes};
 use crate::protocol;
 use crate::target::Target;
@@ -24,9 +24,10 @@ pub fn import(input: &[u8]) {
 /// What a CA says of itself on the stream that catalog masters follow.
 pub fn offer(input: &[u8]) {
     let Ok(offer) = serde_json::from_slice::<Offer>(input) else { return };
-    let Ok(Some(held)) = judge(&offer, None, SystemTime::UNIX_EPOCH) else { return };
+    let arrival = Arrival::now(SystemTime::UNIX_EPOCH);
+    let Ok(Some(held)) = judge(&offer, None, arrival) else { return };
     assert!(*held.trust.bundle.pem().as_bytes() == *offer.bundle.as_bytes());
-    let again = judge(&offer, Some(&held), SystemTime::UNIX_EPOCH);
+    let again = judge(&offer, Some(&held), arrival);
     assert!(matches!(again, Ok(None)), "the same again is news");
 }
 
