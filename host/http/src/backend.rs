@@ -31,11 +31,7 @@ pub trait Backend: Administration {
     /// The pending request of a name, as PEM. For administrators alone.
     fn pending_request(&self, name: &str) -> impl Future<Output = Result<Option<String>, Failed>> + Send;
     /// A new certificate for the peer's, as PEM; for another key with a request.
-    fn renew(
-        &self,
-        peer: &Peer,
-        csr: Option<&[u8]>,
-    ) -> impl Future<Output = Result<String, Failed>> + Send;
+    fn renew(&self, peer: &Peer, csr: Option<&[u8]>) -> impl Future<Output = Result<String, Failed>> + Send;
     /// A node's classification.
     fn node(
         &self,

@@ -55,7 +55,10 @@ impl ControlSocket {
             if may_enter(uid, rustix::process::geteuid().as_raw()) {
                 return Ok((stream, Origin::Local { uid }));
             }
-            tracing::warn!(uid, "closed a connection to the control socket: it is root's and the daemon's own");
+            tracing::warn!(
+                uid,
+                "closed a connection to the control socket: it is root's and the daemon's own"
+            );
         }
     }
 }
@@ -82,10 +85,15 @@ async fn make_room(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !metadata.file_type().is_socket() {
-        return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file of that name which is no socket"));
+        return Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            "there is a file of that name which is no socket",
+        ));
     }
     match UnixStream::connect(path).await {
-        Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another process answers there; is a daemon running?")),
+        Ok(_) => {
+            Err(io::Error::new(ErrorKind::AddrInUse, "another process answers there; is a daemon running?"))
+        }
         // Nobody listens: its daemon is dead.
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

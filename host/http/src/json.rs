@@ -249,7 +249,10 @@ mod tests {
         let Standing::Issued { serial, not_before, not_after, .. } = found.standing.clone() else { panic!() };
         let standing = Standing::Issued { serial, not_before, not_after, revoked: Some(revoked) };
         let shown = serde_json::to_value(Status::of(CertificateStatus { standing, ..found })).unwrap();
-        assert_eq!((&shown["state"], &shown["revocation_reason"]), (&json!("revoked"), &json!("keyCompromise")));
+        assert_eq!(
+            (&shown["state"], &shown["revocation_reason"]),
+            (&json!("revoked"), &json!("keyCompromise"))
+        );
     }
 
     #[test]

@@ -162,15 +162,14 @@ impl Page {
             self.gauge("ca_store_free_bytes", "Bytes left on the store's disk", free);
         }
         self.gauge("ca_masters", "Declared catalog masters", ca.masters);
-        let enforced = metrics
-            .masters
-            .iter()
-            .filter_map(|master| Some((master.certname.clone(), master.crl_number?)));
+        let enforced =
+            metrics.masters.iter().filter_map(|master| Some((master.certname.clone(), master.crl_number?)));
         let help = "Number of the revocation list that each master says it enforces";
         self.gauges("ca_master_crl_number", help, "master", enforced);
-        let seen = metrics.masters.iter().filter_map(|master| {
-            Some((master.certname.clone(), u64::try_from(master.seen_at?).ok()?))
-        });
+        let seen = metrics
+            .masters
+            .iter()
+            .filter_map(|master| Some((master.certname.clone(), u64::try_from(master.seen_at?).ok()?)));
         let help = "When each master last said so, in unix seconds";
         self.gauges("ca_master_seen_timestamp_seconds", help, "master", seen);
     }

@@ -45,55 +45,67 @@ pub fn table<B: Backend>(shared: &Arc<Shared<B>>) -> Router<Arc<Shared<B>>> {
     use Who::{Administrator, Anyone, Holder, Master, Owner};
     let request = get(ca::pending_request::<B>).put(ca::submit::<B>);
     let certificate = get(admin::status::<B>).put(admin::set_status::<B>).delete(admin::remove::<B>);
-    let ca = mount(shared, [
-        ("/certificate/ca", Anyone, get(ca::bundle::<B>)),
-        ("/certificate/{name}", Anyone, get(ca::certificate::<B>)),
-        ("/certificate_request/{name}", Anyone, request),
-        ("/certificate_request/{name}", Administrator, delete(admin::forget_request::<B>)),
-        ("/certificate_revocation_list/{any}", Anyone, get(ca::crl::<B>)),
-        ("/certificate_renewal", Holder, post(ca::renew::<B>)),
-        ("/expirations", Holder, get(admin::expirations::<B>)),
-        ("/certificate_status/{name}", Administrator, certificate),
-        ("/certificate_statuses/", Administrator, get(admin::no_segment)),
-        ("/certificate_statuses/{any}", Administrator, get(admin::statuses::<B>)),
-        ("/certificate_revocation_list", Administrator, put(admin::upload_crls::<B>)),
-        ("/clean", Administrator, put(admin::clean::<B>)),
-        ("/sign", Administrator, post(admin::sign::<B>)),
-        ("/sign/all", Administrator, post(admin::sign_all::<B>)),
-    ]);
+    let ca = mount(
+        shared,
+        [
+            ("/certificate/ca", Anyone, get(ca::bundle::<B>)),
+            ("/certificate/{name}", Anyone, get(ca::certificate::<B>)),
+            ("/certificate_request/{name}", Anyone, request),
+            ("/certificate_request/{name}", Administrator, delete(admin::forget_request::<B>)),
+            ("/certificate_revocation_list/{any}", Anyone, get(ca::crl::<B>)),
+            ("/certificate_renewal", Holder, post(ca::renew::<B>)),
+            ("/expirations", Holder, get(admin::expirations::<B>)),
+            ("/certificate_status/{name}", Administrator, certificate),
+            ("/certificate_statuses/", Administrator, get(admin::no_segment)),
+            ("/certificate_statuses/{any}", Administrator, get(admin::statuses::<B>)),
+            ("/certificate_revocation_list", Administrator, put(admin::upload_crls::<B>)),
+            ("/clean", Administrator, put(admin::clean::<B>)),
+            ("/sign", Administrator, post(admin::sign::<B>)),
+            ("/sign/all", Administrator, post(admin::sign_all::<B>)),
+        ],
+    );
     let list = get(authority::describe_crl::<B>).post(authority::publish::<B>);
     let one = put(authority::add_master::<B>).delete(authority::remove_master::<B>);
-    let own = mount(shared, [
-        ("/ca/revoke", Administrator, post(authority::revoke::<B>)),
-        ("/ca/generate", Administrator, post(authority::generate::<B>)),
-        ("/ca/renew", Administrator, post(authority::renew::<B>)),
-        ("/ca/prune", Administrator, post(authority::prune::<B>)),
-        ("/ca/crl", Administrator, list),
-        ("/ca/masters", Administrator, get(authority::masters::<B>)),
-        ("/ca/masters/{name}", Administrator, one),
-        ("/ca/status", Administrator, get(authority::status::<B>)),
-        ("/ca/stream", Master, get(stream::follow::<B>)),
-        ("/ca/enforcing", Master, put(authority::enforcing::<B>)),
-    ]);
+    let own = mount(
+        shared,
+        [
+            ("/ca/revoke", Administrator, post(authority::revoke::<B>)),
+            ("/ca/generate", Administrator, post(authority::generate::<B>)),
+            ("/ca/renew", Administrator, post(authority::renew::<B>)),
+            ("/ca/prune", Administrator, post(authority::prune::<B>)),
+            ("/ca/crl", Administrator, list),
+            ("/ca/masters", Administrator, get(authority::masters::<B>)),
+            ("/ca/masters/{name}", Administrator, one),
+            ("/ca/status", Administrator, get(authority::status::<B>)),
+            ("/ca/stream", Master, get(stream::follow::<B>)),
+            ("/ca/enforcing", Master, put(authority::enforcing::<B>)),
+        ],
+    );
     let backup = head(filebucket::find::<B>).get(filebucket::read::<B>);
     let backup = backup.put(filebucket::save::<B>).post(filebucket::save::<B>);
-    let puppet = mount(shared, [
-        ("/node/{certname}", Owner, get(node::node::<B>)),
-        ("/environments", Holder, get(node::environments::<B>)),
-        ("/catalog/{certname}", Owner, get(catalog::compile::<B>).post(catalog::compile::<B>)),
-        ("/facts/{certname}", Owner, put(catalog::save_facts::<B>)),
-        ("/report/{certname}", Owner, put(report::save::<B>)),
-        ("/file_metadata/{*key}", Holder, get(files::metadata::<B>)),
-        ("/file_metadatas/{*key}", Holder, get(files::metadatas::<B>)),
-        ("/file_content/{*key}", Holder, get(files::content::<B>)),
-        ("/file_bucket_file/{*key}", Holder, backup),
-    ]);
-    let status = mount(shared, [
-        ("/simple", Anyone, get(status::simple::<B>)),
-        ("/simple/{service}", Anyone, get(status::simple::<B>)),
-        ("/services", Anyone, get(status::services::<B>)),
-        ("/services/{service}", Anyone, get(status::services::<B>)),
-    ]);
+    let puppet = mount(
+        shared,
+        [
+            ("/node/{certname}", Owner, get(node::node::<B>)),
+            ("/environments", Holder, get(node::environments::<B>)),
+            ("/catalog/{certname}", Owner, get(catalog::compile::<B>).post(catalog::compile::<B>)),
+            ("/facts/{certname}", Owner, put(catalog::save_facts::<B>)),
+            ("/report/{certname}", Owner, put(report::save::<B>)),
+            ("/file_metadata/{*key}", Holder, get(files::metadata::<B>)),
+            ("/file_metadatas/{*key}", Holder, get(files::metadatas::<B>)),
+            ("/file_content/{*key}", Holder, get(files::content::<B>)),
+            ("/file_bucket_file/{*key}", Holder, backup),
+        ],
+    );
+    let status = mount(
+        shared,
+        [
+            ("/simple", Anyone, get(status::simple::<B>)),
+            ("/simple/{service}", Anyone, get(status::simple::<B>)),
+            ("/services", Anyone, get(status::services::<B>)),
+            ("/services/{service}", Anyone, get(status::services::<B>)),
+        ],
+    );
     let metrics = mount(shared, [("/metrics", Administrator, get(metrics::metrics::<B>))]);
     Router::new()
         .nest("/puppet-ca/v1", ca)

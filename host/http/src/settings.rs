@@ -85,16 +85,9 @@ impl Default for Settings {
 impl Settings {
     /// The most that any body may have.
     pub(crate) fn largest_cap(&self) -> usize {
-        [
-            self.request_cap,
-            self.facts_cap,
-            self.report_cap,
-            self.filebucket_cap,
-            self.admin_cap,
-            self.crl_cap,
-        ]
-        .into_iter()
-        .max()
-        .unwrap_or_default()
+        [self.request_cap, self.facts_cap, self.report_cap, self.filebucket_cap, self.admin_cap, self.crl_cap]
+            .into_iter()
+            .max()
+            .unwrap_or_default()
     }
 }

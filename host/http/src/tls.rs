@@ -108,8 +108,8 @@ impl TlsMaterial {
         let mut roots = RootCertStore::empty();
         let issuer = CertificateDer::from(trust.bundle.issuer().der.clone());
         roots.add(issuer).map_err(|error| TlsError::Rustls("CA bundle", error))?;
-        let crls =
-            CertificateRevocationListDer::pem_slice_iter(trust.crls.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let crls = CertificateRevocationListDer::pem_slice_iter(trust.crls.as_bytes())
+            .collect::<Result<Vec<_>, _>>();
         let crls = crls.map_err(|error| TlsError::Pem("revocation list", error))?;
         if crls.is_empty() {
             return Err(TlsError::NoCrl);

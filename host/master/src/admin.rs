@@ -80,7 +80,11 @@ impl Master {
         let rows = self.parts.store.requests_of(name).await?;
         if rows.is_empty() {
             let text = format!("Cannot sign certificate for host {name} without a certificate request");
-            return Err(if self.has_certificate(name).await? { Failed::conflict(text) } else { no_subject() });
+            return Err(if self.has_certificate(name).await? {
+                Failed::conflict(text)
+            } else {
+                no_subject()
+            });
         }
         let row = chosen(name, rows, fingerprint)?;
         let request = CertificateRequest::parse(row.pem.as_bytes(), &READ_ALL)
@@ -146,12 +150,7 @@ impl Master {
     ///
     /// # Errors
     /// 404 for a name that nobody knows; 409 for one that only waits; 503 when the store fails.
-    pub async fn revoke(
-        &self,
-        what: &Revoke,
-        reason: Reason,
-        by: &Administrator,
-    ) -> Result<Revoked, Failed> {
+    pub async fn revoke(&self, what: &Revoke, reason: Reason, by: &Administrator) -> Result<Revoked, Failed> {
         let (ca, now) = (self.ca()?, OffsetDateTime::now_utc());
         match what {
             Revoke::Serial(serial) => {
@@ -387,3 +386,6 @@ pub(crate) fn refused(error: ca::Error) -> Failed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

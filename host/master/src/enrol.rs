@@ -166,7 +166,8 @@ impl Master {
     /// The request that comes with a renewal. No policy is asked, so it may
     /// ask for no more than was approved before.
     fn renewal(&self, presented: &Certificate, csr: &[u8]) -> Result<CertificateRequest, Failed> {
-        let request = CertificateRequest::parse(csr, &READ_ALL).map_err(|e| Failed::bad_request(e.to_string()))?;
+        let request =
+            CertificateRequest::parse(csr, &READ_ALL).map_err(|e| Failed::bad_request(e.to_string()))?;
         if presented.certname.as_ref() != Some(&request.certname) {
             return Err(Failed::bad_request(format!(
                 "Instance name \"{}\" does not match the certificate of {}",
@@ -225,11 +226,12 @@ impl Master {
 
     /// Looks at a stored request again.
     pub(crate) async fn look_again(&self, row: &RequestRow) -> Result<Submitted, Failed> {
-        let unreadable = |e: String| Failed::internal(format!("a stored certificate request can't be read: {e}"));
+        let unreadable =
+            |e: String| Failed::internal(format!("a stored certificate request can't be read: {e}"));
         let certname = Certname::parse(&row.key.certname).map_err(|e| unreadable(e.to_string()))?;
         let rules = self.ca()?.request_rules_for(&certname);
-        let request = CertificateRequest::parse(row.pem.as_bytes(), &rules)
-            .map_err(|e| unreadable(e.to_string()))?;
+        let request =
+            CertificateRequest::parse(row.pem.as_bytes(), &rules).map_err(|e| unreadable(e.to_string()))?;
         let _turn = self.enrolments.take(&request.certname).await;
         // Another request of the name may have been signed while we waited.
         if let Some(live) = self.live(&request.certname).await? {

@@ -24,6 +24,8 @@ mod compile;
 mod convert;
 mod decider;
 mod enrol;
+#[cfg(test)]
+mod fixture;
 mod health;
 mod masters;
 mod pending;

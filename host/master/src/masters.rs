@@ -28,10 +28,12 @@ impl Master {
     ) -> Result<(), Failed> {
         let ca = self.ca()?;
         let certname = Certname::parse(name).map_err(|error| Failed::bad_request(error.to_string()))?;
-        ca.add_master(&certname, alt_names, OffsetDateTime::now_utc()).await.map_err(|error| match error {
-            ca::Error::Name { .. } => Failed::bad_request(error.to_string()),
-            error => refused(error),
-        })?;
+        ca.add_master(&certname, alt_names, OffsetDateTime::now_utc()).await.map_err(
+            |error| match error {
+                ca::Error::Name { .. } => Failed::bad_request(error.to_string()),
+                error => refused(error),
+            },
+        )?;
         tracing::info!(%by, %certname, "an administrator declared a master");
         Ok(())
     }

@@ -105,8 +105,12 @@ fn told(freshness: Freshness, trust: &Trust) {
     let ended = trust.next_update;
     match freshness {
         Freshness::Fresh => tracing::info!(number = trust.number, "the revocation lists are fresh again"),
-        Freshness::Stale => tracing::warn!(%ended, "the revocation lists have ended; they are believed until the grace is over"),
-        Freshness::Expired => tracing::error!(%ended, "the revocation lists have ended and the grace is over: certificates are refused"),
+        Freshness::Stale => {
+            tracing::warn!(%ended, "the revocation lists have ended; they are believed until the grace is over")
+        }
+        Freshness::Expired => {
+            tracing::error!(%ended, "the revocation lists have ended and the grace is over: certificates are refused")
+        }
     }
 }
 
@@ -119,56 +123,15 @@ fn ago(time: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Parts, Settings};
+    use crate::fixture::master;
 
     const AGENTS_REQUEST: &str = include_str!("../../pki/tests/vectors/ec-p256.pem");
-
-    /// A master in a folder, with no plugin: whatever it decides on stays pending.
-    async fn master(dir: &std::path::Path) -> Arc<Master> {
-        let hour = Duration::from_secs(3600);
-        let rules =
-            pki::RequestRules { allow_subject_alt_names: false, allow_authorization_extensions: false };
-        let store = Arc::new(store::Store::open(&dir.join("db")).await.unwrap());
-        let ca = ca::Settings {
-            dir: dir.join("ca"),
-            key: ca::KeyKind::EcP256,
-            ca_name: "test".into(),
-            certificate_ttl: hour,
-            crl_ttl: hour,
-            request_rules: rules,
-            host: None,
-        };
-        let authority = ca::Authority::open(ca, store.clone(), OffsetDateTime::now_utc()).await.unwrap();
-        let url = format!("dir:{}", dir.join("registry").display()).parse().unwrap();
-        let sandbox =
-            sandbox::Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
-        let set = rollout::stage(&[], &sandbox).await.unwrap_or_else(|p| panic!("{p:?}"));
-        let files = files::Settings { modules: dir.join("m"), environments: dir.join("e") };
-        let parts = Parts {
-            store,
-            authority: Arc::new(authority),
-            registry: Arc::new(registry::Registry::open(&registry::Settings::new(url)).await.unwrap()),
-            live: Arc::new(rollout::Live::new(set)),
-            files: Arc::new(files::Tree::new(files)),
-            filebucket: Arc::new(store::Filebucket::open(&dir.join("bucket")).unwrap()),
-        };
-        let settings = Settings {
-            environments: Vec::new(),
-            max_pending: 10,
-            max_pending_per_name: 2,
-            pending_ttl: hour,
-            pending_poll: hour,
-            report_ttl: hour,
-            last_good_max_age: hour,
-        };
-        Master::new(parts, settings)
-    }
 
     #[tokio::test]
     async fn a_request_that_cannot_be_read_holds_up_nobody_behind_it() {
         let folder = tempfile::tempdir().unwrap();
         let master = master(folder.path()).await;
-        let rules = master.parts.authority.request_rules();
+        let rules = master.ca().unwrap().request_rules();
         let good = pki::CertificateRequest::parse(AGENTS_REQUEST.as_bytes(), &rules).unwrap();
         // Sorted by name, the broken one comes first.
         let (name, digest) = (good.certname.to_string(), good.key_digest.to_hex());

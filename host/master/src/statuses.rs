@@ -168,7 +168,11 @@ fn of_request(row: RequestRow) -> Option<CertificateStatus> {
 
 fn of_certificate(row: CertificateRow) -> Option<CertificateStatus> {
     let Ok(serial) = Serial::from_hex(&row.serial) else {
-        tracing::error!(certname = row.certname, serial = row.serial, "the inventory holds a serial that is none");
+        tracing::error!(
+            certname = row.certname,
+            serial = row.serial,
+            "the inventory holds a serial that is none"
+        );
         return None;
     };
     let revoked = row.revoked_at.map(|at| {

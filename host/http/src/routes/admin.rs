@@ -13,7 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use master::{CertificateStatus, Failed, Revoke, State, StatusPage};
+use master::{CertificateStatus, Failed, Revoke, State};
 use pki::crl::Reason;
 use serde_json::{Map, Value, json};
 use tracing::Instrument;
@@ -239,7 +239,8 @@ impl Wanted {
                 Some(seconds) => Some(Duration::from_secs(seconds)),
                 None => {
                     let ttl = ttl.as_str().map_or_else(|| ttl.to_string(), str::to_owned);
-                    let text = format!("cert_ttl specified for host {name} must be an integer, not \"{ttl}\"");
+                    let text =
+                        format!("cert_ttl specified for host {name} must be an integer, not \"{ttl}\"");
                     return Err(refuse(text));
                 }
             },
@@ -330,9 +331,11 @@ mod tests {
         check(json!({}), missing);
         check(json!([]), Err("Missing required parameter \"desired_state\""));
         check(json!({"desired_state": null}), Err("Missing required parameter \"desired_state\""));
-        let burned = "State burned invalid; Must specify desired state of 'signed' or 'revoked' for host a.test.";
+        let burned =
+            "State burned invalid; Must specify desired state of 'signed' or 'revoked' for host a.test.";
         check(json!({"desired_state": "burned"}), Err(burned));
-        for (ttl, shown) in [(json!("x"), "x"), (json!(1.5), "1.5"), (json!(-1), "-1"), (json!(true), "true")] {
+        for (ttl, shown) in [(json!("x"), "x"), (json!(1.5), "1.5"), (json!(-1), "-1"), (json!(true), "true")]
+        {
             let text = format!("cert_ttl specified for host a.test must be an integer, not \"{shown}\"");
             check(json!({"desired_state": "signed", "cert_ttl": ttl}), Err(&text));
         }

@@ -71,9 +71,8 @@ pub async fn revoke<B: Backend>(
 ) -> Outcome {
     let body = read(&shared, request, shared.settings.admin_cap).await?;
     let body: RevokeBody = json::shaped(&body)?;
-    let violation = |text: String| {
-        Refusal::exact(StatusCode::UNPROCESSABLE_ENTITY, format!("schema-violation: {text}"))
-    };
+    let violation =
+        |text: String| Refusal::exact(StatusCode::UNPROCESSABLE_ENTITY, format!("schema-violation: {text}"));
     let what = match (body.serial, body.certname) {
         (Some(serial), None) => match Serial::from_hex(&serial) {
             Ok(serial) => Revoke::Serial(serial),
@@ -105,8 +104,7 @@ pub async fn generate<B: Backend>(
     let body = read(&shared, request, shared.settings.admin_cap).await?;
     let GenerateBody { csr, ttl, admin } = json::shaped(&body)?;
     let (backend, lifetime) = (shared.backend.clone(), ttl.map(Duration::from_secs));
-    let pem =
-        to_the_end(async move { backend.generate(csr.as_bytes(), lifetime, admin, &by).await }).await?;
+    let pem = to_the_end(async move { backend.generate(csr.as_bytes(), lifetime, admin, &by).await }).await?;
     answer::json(JSON, &json!({"certificate": pem}))
 }
 

@@ -65,9 +65,8 @@ pub async fn services<B: Backend>(
         return Ok((state(ready).0, answer::json(JSON, &about)?).into_response());
     }
     let names = SERVICES.iter().copied().chain(found.ca.is_some().then_some(CA));
-    let all: BTreeMap<_, _> = names
-        .map(|name| (name, about(name, of_service(name, &found).unwrap_or_default())))
-        .collect();
+    let all: BTreeMap<_, _> =
+        names.map(|name| (name, about(name, of_service(name, &found).unwrap_or_default()))).collect();
     Ok((state(found.ready).0, answer::json(JSON, &all)?).into_response())
 }
 

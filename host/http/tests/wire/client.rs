@@ -1,6 +1,7 @@
 //! A client that sends what it is told to, byte for byte.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -8,16 +9,16 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::world::{Holder, SERVER, World};
 
 /// One connection.
-pub struct Wire {
-    pub tls: TlsStream<TcpStream>,
+pub struct Wire<S = TlsStream<TcpStream>> {
+    pub tls: S,
     unread: Vec<u8>,
 }
 
@@ -39,8 +40,12 @@ impl Reply {
 
     /// The body without the request's id, which the header has too.
     pub fn text(&self) -> String {
-        let text = String::from_utf8(self.body.clone()).unwrap();
-        text.replace(&format!(" (request id {})", self.header("x-request-id").unwrap()), "")
+        self.exact_text().replace(&format!(" (request id {})", self.header("x-request-id").unwrap()), "")
+    }
+
+    /// The body, word for word.
+    pub fn exact_text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
     }
 
     pub fn json(&self) -> Value {
@@ -80,12 +85,33 @@ impl Wire {
     }
 
     pub async fn over(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Wire> {
+        Wire::named(address, SERVER, config).await
+    }
+
+    /// To a server of another name.
+    pub async fn named(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> std::io::Result<Wire> {
         let tcp = TcpStream::connect(address).await?;
-        let name = ServerName::try_from(SERVER).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
         let tls = TlsConnector::from(config).connect(name, tcp).await?;
         Ok(Wire { tls, unread: Vec::new() })
     }
+}
 
+impl Wire<UnixStream> {
+    /// Over the control socket.
+    pub async fn local(path: &Path) -> Wire<UnixStream> {
+        Wire { tls: UnixStream::connect(path).await.unwrap(), unread: Vec::new() }
+    }
+}
+
+impl Wire<TcpStream> {
+    /// Without TLS.
+    pub async fn plain(address: SocketAddr) -> Wire<TcpStream> {
+        Wire { tls: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub async fn get(&mut self, target: &str) -> Reply {
         self.ask("GET", target, &[], b"").await
     }
@@ -114,29 +140,56 @@ impl Wire {
 
     /// Reads an answer.
     pub async fn reply(&mut self, without_body: bool) -> std::io::Result<Reply> {
-        let end = loop {
-            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
-                break end;
+        let mut reply = self.head().await?;
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        if without_body || reply.status == 304 {
+            return Ok(reply);
+        }
+        if reply.header("transfer-encoding") == Some("chunked") {
+            while let Some(chunk) = self.chunk().await? {
+                reply.body.extend_from_slice(&chunk);
             }
+            return Ok(reply);
+        }
+        while self.unread.len() < length {
             self.more().await?;
-        };
-        let head = String::from_utf8(self.unread.drain(..end + 4).collect()).unwrap();
+        }
+        reply.body = self.unread.drain(..length).collect();
+        Ok(reply)
+    }
+
+    /// Reads the head of an answer.
+    pub async fn head(&mut self) -> std::io::Result<Reply> {
+        let head = self.until(b"\r\n\r\n").await?;
+        let head = String::from_utf8(head).unwrap();
         let mut lines = head.trim_end().lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers: Vec<_> = lines
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        let mut reply = Reply { status, headers, body: Vec::new() };
-        assert_eq!(reply.header("transfer-encoding"), None);
-        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
-        if !without_body && status != 304 {
-            while self.unread.len() < length {
-                self.more().await?;
-            }
-            reply.body = self.unread.drain(..length).collect();
+        Ok(Reply { status, headers, body: Vec::new() })
+    }
+
+    /// Reads the next part of a body that does not say its length; none at its end.
+    pub async fn chunk(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let line = self.until(b"\r\n").await?;
+        let length = usize::from_str_radix(String::from_utf8(line).unwrap().trim(), 16).unwrap();
+        while self.unread.len() < length + 2 {
+            self.more().await?;
         }
-        Ok(reply)
+        let mut chunk: Vec<u8> = self.unread.drain(..length + 2).collect();
+        chunk.truncate(length);
+        Ok((length > 0).then_some(chunk))
+    }
+
+    async fn until(&mut self, end: &[u8]) -> std::io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self.unread.windows(end.len()).position(|window| window == end) {
+                return Ok(self.unread.drain(..at + end.len()).collect());
+            }
+            self.more().await?;
+        }
     }
 
     /// Whether the server has closed, with nothing more to say.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bunraku_http::{Server, Settings, TlsError, TlsMaterial};
-use ca::CrlSnapshot;
+use pki::Trust;
 use tokio::sync::watch;
 
 use crate::client::{Wire, config, once};
@@ -17,10 +17,10 @@ const NODE: &str = "/puppet/v3/node/a.test?environment=production";
 async fn without_a_revocation_list_there_is_no_server() {
     let world = World::new().await;
     for pem in ["", "no PEM at all"] {
-        let none = CrlSnapshot { pem: pem.into(), ..world.authority.crl() };
-        let (_crl, crl) = watch::channel(Arc::new(none));
+        let none = Trust { crls: pem.into(), ..world.authority.trust() };
+        let (_trust, trust) = watch::channel(Arc::new(none));
         let (_identity, own) = watch::channel(Arc::new(identity(&world.authority)));
-        let material = TlsMaterial { ca_bundle: world.authority.pem().into(), identity: own, crl };
+        let material = TlsMaterial { trust, identity: own };
         let settings = Settings { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Settings::default() };
         let error = Server::bind(settings, world.backend.clone(), material).await.err().unwrap();
         assert!(matches!(error, bunraku_http::Error::Tls(TlsError::NoCrl)), "{error}");
@@ -189,8 +189,8 @@ async fn expired_and_foreign_certificates_do_not_get_through_the_handshake() {
 #[tokio::test]
 async fn a_broken_list_or_identity_is_ignored_and_a_good_one_taken() {
     let world = World::new().await;
-    let broken = CrlSnapshot { pem: "rubbish".into(), ..world.authority.crl() };
-    world.crl.send(Arc::new(broken)).unwrap();
+    let broken = Trust { crls: "rubbish".into(), ..world.authority.trust() };
+    world.backend.trust.send(Arc::new(broken)).unwrap();
     let holder = world.authority.holder("a.test");
     assert_eq!(once(&world, Some(&holder), "GET", NODE, &[], b"").await.status, 200);
     world.revoke(&holder);

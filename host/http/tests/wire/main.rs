@@ -8,14 +8,19 @@
     reason = "a test may panic; clippy takes only the test functions themselves for tests"
 )]
 
+mod admin;
 mod authority;
 mod bodies;
 mod catalogs;
 mod client;
+mod control;
+mod double_admin;
 mod files;
 mod identity;
 mod life;
+mod masters;
 mod others;
 mod routes;
+mod split;
 mod whole;
 mod world;

@@ -52,11 +52,18 @@ async fn anyone_may_ask_whether_the_server_is_well_and_nobody_learns_why_not() {
     assert_eq!(
         reply.json(),
         json!({
-            "service_version": env!("CARGO_PKG_VERSION"), "service_status_version": 1, "service_name": "ca",
+            "service_version": "8.4.0", "service_status_version": 1, "service_name": "ca",
             "detail_level": "critical", "state": "running", "status": {}, "active_alerts": [],
         })
     );
+    let reply = wire.get("/status/v1/services").await.json();
+    assert_eq!(reply["server"]["service_version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(reply["ca"]["service_version"], "8.4.0");
+    // The CA by itself may be well where the master is not, and the other way round.
     *world.backend.ready.lock().unwrap() = false;
+    assert_eq!(wire.get("/status/v1/simple/ca").await.status, 200);
+    *world.backend.ca_wrong.lock().unwrap() = vec!["the signer is not running".to_owned()];
+    assert_eq!(wire.get("/status/v1/simple/ca").await.status, 503);
     for target in ["/status/v1/simple", "/status/v1/services"] {
         let reply = wire.get(target).await;
         assert_eq!(reply.status, 503);

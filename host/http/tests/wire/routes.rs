@@ -60,6 +60,9 @@ const TABLE: &[(&str, [u16; 3])] = &[
     ("GET /status/v1/nosuch", MISSING),
     ("POST /puppet/v2/node/a.test", MISSING),
     ("GET //puppet/v3/environments", MISSING),
+    ("GET /metrics", FORBIDDEN),
+    ("GET /bunraku/v1/ca/status", FORBIDDEN),
+    ("GET /bunraku/v2/ca/status", MISSING),
     ("GET /nosuch", MISSING),
     ("GET /", MISSING),
 ];

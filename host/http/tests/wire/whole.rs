@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bunraku_http::{Server, Settings, TlsMaterial};
 use ca::{Authority, Grant, Occasion};
-use master::{Master, Parts};
+use master::{Certificates, Master, Parts};
 use pki::crl::Reason;
 use pki::{Certificate, CertificateRequest, Certname, KeyKind, RequestRules};
 use registry::Registry;
@@ -24,8 +24,8 @@ use crate::world::{Holder, SERVER, until};
 const RULES: RequestRules =
     RequestRules { allow_subject_alt_names: false, allow_authorization_extensions: false };
 
-async fn master(dir: &Path) -> (Arc<Master>, Arc<Authority>) {
-    let store = Arc::new(Store::open(&dir.join("state.db")).await.unwrap());
+/// A CA in this folder.
+pub async fn authority(dir: &Path, store: &Arc<Store>) -> Arc<Authority> {
     let settings = ca::Settings {
         dir: dir.join("ca"),
         key: KeyKind::EcP256,
@@ -34,16 +34,28 @@ async fn master(dir: &Path) -> (Arc<Master>, Arc<Authority>) {
         crl_ttl: Duration::from_secs(86_400),
         request_rules: RULES,
         host: None,
+        keys: Arc::new(signer::InProcess::new(None)),
+        min_free: 0,
+        infra_crl: false,
+        renewal: true,
     };
-    let now = OffsetDateTime::now_utc();
-    let authority = Arc::new(Authority::open(settings, store.clone(), now).await.unwrap());
+    Arc::new(Authority::open(settings, store.clone(), OffsetDateTime::now_utc()).await.unwrap())
+}
+
+/// A master without plugins in this folder.
+pub async fn master(
+    dir: &Path,
+    store: Arc<Store>,
+    certificates: Certificates,
+    ca_server: Option<String>,
+) -> Arc<Master> {
     let definitions = dir.join("registry");
     std::fs::create_dir(&definitions).unwrap();
     let url = url::Url::parse(&format!("dir:{}", definitions.display())).unwrap();
     let sandbox = Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
     let parts = Parts {
         store,
-        authority: authority.clone(),
+        certificates,
         registry: Arc::new(Registry::open(&registry::Settings::new(url)).await.unwrap()),
         live: Arc::new(Live::new(rollout::stage(&[], &sandbox).await.map_err(|_| "problems").unwrap())),
         files: Arc::new(files::Tree::new(files::Settings {
@@ -60,12 +72,15 @@ async fn master(dir: &Path) -> (Arc<Master>, Arc<Authority>) {
         pending_poll: Duration::from_secs(3600),
         report_ttl: Duration::from_secs(60),
         last_good_max_age: Duration::ZERO,
+        grace: Duration::from_secs(3600),
+        renewal: true,
+        ca_server,
     };
-    (Master::new(parts, settings), authority)
+    Master::new(parts, settings)
 }
 
 /// A key and a request for this name, from OpenSSL.
-fn request(dir: &Path, name: &str) -> (String, Vec<u8>) {
+pub fn request(dir: &Path, name: &str) -> (String, Vec<u8>) {
     let made = Command::new("openssl")
         .args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-batch"])
         .args(["-keyout", "key.pem", "-out", "csr.pem", "-subj", &format!("/CN={name}")])
@@ -79,18 +94,19 @@ fn request(dir: &Path, name: &str) -> (String, Vec<u8>) {
 #[tokio::test]
 async fn a_request_waits_is_signed_used_renewed_and_revoked() {
     let dir = tempfile::tempdir().unwrap();
-    let (master, authority) = master(dir.path()).await;
+    let store = Arc::new(Store::open(&dir.path().join("state.db")).await.unwrap());
+    let authority = authority(dir.path(), &store).await;
+    let master = master(dir.path(), store, Certificates::Authority(authority.clone()), None).await;
     let now = OffsetDateTime::now_utc();
     let identity =
         authority.server_identity(&Certname::parse(SERVER).unwrap(), &["puppet"], now).await.unwrap();
     let (_identity, followed) = watch::channel(Arc::new(identity));
-    let material =
-        TlsMaterial { ca_bundle: authority.bundle_pem(), identity: followed, crl: authority.watch_crl() };
+    let material = TlsMaterial { trust: authority.watch_trust(), identity: followed };
     let settings = Settings { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Settings::default() };
     let server = Server::bind(settings, master, material).await.unwrap();
     let address = server.local_addrs()[0];
     tokio::spawn(server.run(std::future::pending(), Duration::ZERO));
-    let ca_pem = authority.bundle_pem();
+    let ca_pem = authority.trust().bundle.pem().clone();
 
     let mut stranger = Wire::over(address, config_for(&ca_pem, None)).await.unwrap();
     let served = stranger.get("/puppet-ca/v1/certificate/ca").await;

@@ -8,10 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use bunraku_http::{Backend, Drained, Gauges, Server, Settings, TlsMaterial};
 use bytes::Bytes;
-use ca::{CrlSnapshot, RenewError, ServerIdentity};
+use ca::RenewError;
 use master::{CaFile, CatalogRequest, Compiled, Failed, Peer, Status, SubmitError, Submitted};
 use pki::crl::{Entry, Reason};
-use pki::{Certificate, Certname, Extension, Issuer, KeyKind, Serial, SigningKey, Template};
+use pki::{
+    Bundle, Certificate, Certname, Extension, Identity, Issuer, KeyKind, Serial, SigningKey, Template, Trust,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -21,6 +23,8 @@ use tokio::task::JoinHandle;
 /// Bytes of the large file.
 pub const LARGE: usize = 3 << 20;
 pub const SERVER: &str = "puppet.example.test";
+/// When the double's files were written: 2023-11-14T22:13:20.5Z.
+const MODIFIED: Duration = Duration::from_millis(1_700_000_000_500);
 
 /// A certificate and its key.
 pub struct Holder {
@@ -37,7 +41,7 @@ pub struct Authority {
 impl Authority {
     pub fn new() -> Authority {
         let key = SigningKey::generate(KeyKind::EcP256).unwrap();
-        let issuer = pki::create_issuer("Puppet CA: test", key, ago(2), ahead(10)).unwrap();
+        let issuer = pki::create_issuer("Puppet CA: test", Arc::new(key), ago(2), ahead(10)).unwrap();
         Authority { issuer, revoked: Mutex::default() }
     }
 
@@ -64,15 +68,22 @@ impl Authority {
         Holder { certificate, key_pem: key.to_secret_pem().to_string() }
     }
 
-    pub fn crl(&self) -> CrlSnapshot {
+    /// What is to be believed of the CA now.
+    pub fn trust(&self) -> Trust {
         let entries = self.revoked.lock().unwrap().clone();
         let number = entries.len() as u64 + 1;
+        let revoked = entries.iter().map(|entry| entry.serial.clone()).collect();
         let crl = pki::crl::sign(number, ago(1), ahead(5), entries, &self.issuer).unwrap();
-        CrlSnapshot {
-            pem: crl.to_pem().into(),
+        let crls: Arc<str> = crl.to_pem().into();
+        Trust {
+            bundle: Arc::new(Bundle::parse(self.pem().as_bytes()).unwrap()),
+            bundle_modified: SystemTime::UNIX_EPOCH + MODIFIED,
+            agents_crls: crls.clone(),
+            crls,
             number,
             this_update: crl.this_update,
             next_update: crl.next_update,
+            revoked: Arc::new(revoked),
         }
     }
 
@@ -103,6 +114,20 @@ pub struct Double {
     /// Certificates by name.
     pub signed: Mutex<Vec<(String, String)>>,
     pub refuse_request: Mutex<Option<String>>,
+    /// What the CA is believed to be.
+    pub trust: watch::Sender<Arc<Trust>>,
+    /// Since when that is too old.
+    pub lapsed: Mutex<Option<OffsetDateTime>>,
+    /// Declared masters.
+    pub masters: Mutex<HashSet<String>>,
+    /// Pages that the list of certificates has.
+    pub pages: Mutex<usize>,
+    /// The page after the last cannot be read.
+    pub cut_list: Mutex<bool>,
+    /// A catalog master, which has no CA.
+    pub elsewhere: Mutex<bool>,
+    /// What is wrong with the CA.
+    pub ca_wrong: Mutex<Vec<String>>,
     pub catalog: Mutex<Result<Bytes, Failed>>,
     /// Compiling waits for one notice of this, if it is set.
     pub gate: Mutex<Option<Arc<Notify>>>,
@@ -114,14 +139,22 @@ pub struct Double {
 
 impl Double {
     fn new(authority: &Authority, dir: &Path) -> Double {
-        let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
+        let modified = SystemTime::UNIX_EPOCH + MODIFIED;
+        let trust = authority.trust();
         Double {
             asked: Mutex::default(),
             bundle: CaFile { pem: authority.pem().into(), modified },
-            crl: Mutex::new(CaFile { pem: authority.crl().pem, modified }),
+            crl: Mutex::new(CaFile { pem: trust.crls.clone(), modified }),
             revoked: Mutex::default(),
             signed: Mutex::default(),
             refuse_request: Mutex::default(),
+            trust: watch::Sender::new(Arc::new(trust)),
+            lapsed: Mutex::default(),
+            masters: Mutex::default(),
+            pages: Mutex::new(1),
+            cut_list: Mutex::default(),
+            elsewhere: Mutex::default(),
+            ca_wrong: Mutex::default(),
             catalog: Mutex::new(Ok(Bytes::from_static(b"{\"resources\":[]}"))),
             gate: Mutex::default(),
             compiling: Notify::new(),
@@ -131,7 +164,7 @@ impl Double {
         }
     }
 
-    fn note(&self, what: impl Into<String>) {
+    pub fn note(&self, what: impl Into<String>) {
         self.asked.lock().unwrap().push(what.into());
     }
 
@@ -192,7 +225,9 @@ impl Backend for Double {
     }
 
     async fn submit_request(&self, name: &str, pem: &[u8], peer: &Peer) -> Result<Submitted, SubmitError> {
-        self.note(format!("submit {name} {} from {}", String::from_utf8_lossy(pem), peer.address.unwrap()));
+        let from = peer.address.map_or("here".to_owned(), |address| address.to_string());
+        let by = peer.certname().map_or("nobody", |name| name.as_str());
+        self.note(format!("submit {name} {} from {from} by {by}", String::from_utf8_lossy(pem)));
         match self.refuse_request.lock().unwrap().clone() {
             Some(text) => Err(SubmitError::Refused(text)),
             None => Ok(Submitted::Pending),
@@ -210,11 +245,13 @@ impl Backend for Double {
         Ok((name == "waiting.test").then(|| "-----BEGIN CERTIFICATE REQUEST-----\n".to_owned()))
     }
 
-    async fn renew(&self, peer: &Peer) -> Result<String, RenewError> {
-        self.note(format!("renew {}", peer.certname().unwrap()));
+    async fn renew(&self, peer: &Peer, csr: Option<&[u8]>) -> Result<String, Failed> {
+        let csr = csr.map(|csr| format!(" with {}", String::from_utf8_lossy(csr))).unwrap_or_default();
+        self.note(format!("renew {}{csr}", peer.certname().unwrap()));
         match peer.certname().unwrap().as_str() {
-            "superseded.test" => Err(RenewError::Superseded),
-            "foreign.test" => Err(RenewError::Foreign),
+            "superseded.test" => Err(Failed::forbidden(RenewError::Superseded.to_string())),
+            "foreign.test" => Err(Failed::forbidden(RenewError::Foreign.to_string())),
+            "off.test" => Err(Failed::not_found(RenewError::Disabled.to_string())),
             _ => Ok("renewed\n".to_owned()),
         }
     }
@@ -269,7 +306,8 @@ impl Backend for Double {
 
     async fn status(&self) -> Status {
         let ready = *self.ready.lock().unwrap();
-        Status { ready, why: if ready { vec![] } else { vec!["a secret reason".to_owned()] } }
+        let ca = (!*self.elsewhere.lock().unwrap()).then(|| self.ca_wrong.lock().unwrap().clone());
+        Status { ready, why: if ready { vec![] } else { vec!["a secret reason".to_owned()] }, ca }
     }
 }
 
@@ -278,8 +316,9 @@ pub struct World {
     pub authority: Authority,
     pub backend: Arc<Double>,
     pub address: SocketAddr,
-    pub crl: watch::Sender<Arc<CrlSnapshot>>,
-    pub identity: watch::Sender<Arc<ServerIdentity>>,
+    pub identity: watch::Sender<Arc<Identity>>,
+    /// Where metrics are given away, if they are.
+    pub metrics: Option<SocketAddr>,
     pub gauges: Arc<Gauges>,
     pub dir: TempDir,
     stop: Option<oneshot::Sender<()>>,
@@ -301,14 +340,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let backend = Arc::new(Double::new(&authority, dir.path()));
-        let (crl, crl_end) = watch::channel(Arc::new(authority.crl()));
         let (identity, identity_end) = watch::channel(Arc::new(identity(&authority)));
         let mut settings = Settings { listen: vec!["127.0.0.1:0".parse().unwrap()], ..Settings::default() };
         change(&mut settings, dir.path());
-        let material =
-            TlsMaterial { ca_bundle: authority.pem().into(), identity: identity_end, crl: crl_end };
+        let material = TlsMaterial { trust: backend.trust.subscribe(), identity: identity_end };
         let server = Server::bind(settings, backend.clone(), material).await.unwrap();
-        let (address, gauges) = (server.local_addrs()[0], server.gauges());
+        let (address, metrics, gauges) = (server.local_addrs()[0], server.metrics_addr(), server.gauges());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(
             async {
@@ -320,8 +357,8 @@ impl World {
             authority,
             backend,
             address,
-            crl,
             identity,
+            metrics,
             gauges,
             dir,
             stop: Some(stop),
@@ -339,14 +376,14 @@ impl World {
     pub fn revoke(&self, holder: &Holder) {
         self.authority.revoke(holder);
         self.backend.revoked.lock().unwrap().insert(holder.certificate.serial.clone());
-        self.crl.send(Arc::new(self.authority.crl())).unwrap();
+        self.backend.trust.send(Arc::new(self.authority.trust())).unwrap();
     }
 }
 
-pub fn identity(authority: &Authority) -> ServerIdentity {
+pub fn identity(authority: &Authority) -> Identity {
     let holder = authority.holder(SERVER);
     let certificate_pem = holder.certificate.to_pem();
-    ServerIdentity { certificate: holder.certificate, certificate_pem, key_pem: holder.key_pem }
+    Identity { certificate: holder.certificate, certificate_pem, key_pem: holder.key_pem }
 }
 
 /// Tries again until it is so.

@@ -1,0 +1,72 @@
+//! A master in a folder, for tests.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::{Certificates, Master, Parts, Settings};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// With a CA and no plugin: whatever it decides on stays pending.
+pub async fn master(dir: &Path) -> Arc<Master> {
+    let rules = pki::RequestRules { allow_subject_alt_names: false, allow_authorization_extensions: false };
+    let store = Arc::new(store::Store::open(&dir.join("db")).await.unwrap());
+    let ca = ca::Settings {
+        dir: dir.join("ca"),
+        key: ca::KeyKind::EcP256,
+        ca_name: "Puppet CA: test".into(),
+        certificate_ttl: 24 * HOUR,
+        crl_ttl: HOUR,
+        request_rules: rules,
+        host: None,
+        keys: Arc::new(signer::InProcess::new(None)),
+        min_free: 0,
+        infra_crl: false,
+        renewal: true,
+    };
+    let authority = ca::Authority::open(ca, store.clone(), OffsetDateTime::now_utc()).await.unwrap();
+    let url = format!("dir:{}", dir.join("registry").display()).parse().unwrap();
+    let sandbox =
+        sandbox::Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
+    let set = rollout::stage(&[], &sandbox).await.unwrap_or_else(|p| panic!("{p:?}"));
+    let files = files::Settings { modules: dir.join("m"), environments: dir.join("e") };
+    let parts = Parts {
+        store,
+        certificates: Certificates::Authority(Arc::new(authority)),
+        registry: Arc::new(registry::Registry::open(&registry::Settings::new(url)).await.unwrap()),
+        live: Arc::new(rollout::Live::new(set)),
+        files: Arc::new(files::Tree::new(files)),
+        filebucket: Arc::new(store::Filebucket::open(&dir.join("bucket")).unwrap()),
+    };
+    let settings = Settings {
+        environments: Vec::new(),
+        max_pending: 2000,
+        max_pending_per_name: 3,
+        pending_ttl: HOUR,
+        pending_poll: HOUR,
+        report_ttl: HOUR,
+        last_good_max_age: HOUR,
+        grace: 2 * HOUR,
+        renewal: true,
+        ca_server: None,
+    };
+    Master::new(parts, settings)
+}
+
+/// A request for this name and a new key, from OpenSSL; with `extensions` as `openssl req -addext` takes
+/// them.
+pub fn request(dir: &Path, name: &str, extensions: &[&str]) -> Vec<u8> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-batch"]);
+    openssl.args(["-keyout", "key.pem", "-subj", &format!("/CN={name}")]).current_dir(dir);
+    for extension in extensions {
+        openssl.args(["-addext", extension]);
+    }
+    let made = openssl.output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    made.stdout
+}
