@@ -63,7 +63,7 @@ pub enum Command {
         subcommand,
         after_help = "Example:\n  bunraku ca list\n  bunraku ca sign web1.example.test\n\nlist, sign, revoke, clean, generate, prune, delete, renew, crl and masters ask a running CA: the daemon\nof this configuration as root or as its user, or with --server one on another machine. setup, import,\nrestore and renew --ca want it stopped; export, backup and verify do not care."
     )]
-    Ca(Ca),
+    Ca(Box<Ca>),
     /// Holds the CA's key and signs with it; started by `serve`
     #[command(hide = true)]
     Signer,

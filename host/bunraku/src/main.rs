@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             Command::Registry(command) => registry::run(&common, command).await,
             Command::Csr(command) => csr::run(&common, command).await,
             Command::Node(command) => node::run(&common, command).await,
-            Command::Ca(command) => ca::run(&common, command).await,
+            Command::Ca(command) => ca::run(&common, *command).await,
             Command::Signer => Ok(()),
         }
     });

@@ -1,14 +1,10 @@
-//! What terminals see: foreign text escaped, times, tables, and a counter for
-//! what takes long.
+//! What terminals see: foreign text escaped, times, tables, and how far it is
+//! with what takes long.
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-
-/// How often a counter moves.
-const TICK: Duration = Duration::from_millis(200);
 
 /// Text of somebody else's making, safe for a terminal (CVE-2012-3867): no
 /// control characters, and nothing that turns the direction of writing.
@@ -64,32 +60,32 @@ pub fn out(text: &str) {
     drop(std::io::stdout().lock().write_all(text.as_bytes()));
 }
 
-/// A line on the terminal of standard error that counts; silent elsewhere.
-pub struct Counter {
-    what: String,
-    shown: Option<Instant>,
+/// A line on the terminal of standard error that is written over; silent
+/// elsewhere.
+pub struct Progress {
     terminal: bool,
+    shown: bool,
 }
 
-impl Counter {
-    /// Counts `what`, such as `certificates checked`.
-    pub fn new(what: &str) -> Counter {
-        Counter { what: what.to_owned(), shown: None, terminal: std::io::stderr().is_terminal() }
+impl Progress {
+    /// Shows nothing yet.
+    pub fn new() -> Progress {
+        Progress { terminal: std::io::stderr().is_terminal(), shown: false }
     }
 
     /// Says how far it is.
-    pub fn at(&mut self, done: u64) {
-        if self.terminal && self.shown.is_none_or(|last| last.elapsed() >= TICK) {
-            eprint!("\r{done} {}", self.what);
-            self.shown = Some(Instant::now());
+    pub fn show(&mut self, text: &str) {
+        if self.terminal {
+            eprint!("\r\x1b[K{text}");
+            self.shown = true;
         }
     }
 }
 
-impl Drop for Counter {
+impl Drop for Progress {
     /// Clears its line.
     fn drop(&mut self) {
-        if self.shown.is_some() {
+        if self.shown {
             eprint!("\r\x1b[K");
         }
     }

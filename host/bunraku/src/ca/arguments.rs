@@ -231,8 +231,8 @@ pub enum Ca {
     },
     /// Take over the CA folder of a puppetserver (offline)
     ///
-    /// Every row that cannot be taken is named and left out. The folder is not
-    /// changed. Cut short, it can be done again.
+    /// Every row that cannot be taken is named and left out; the exit code is 24
+    /// then. The folder is not changed. Cut short, it can be done again.
     #[command(after_help = help!("  bunraku ca import /etc/puppetlabs/puppetserver/ca"))]
     Import {
         /// The folder of ca_crt.pem and inventory.txt.

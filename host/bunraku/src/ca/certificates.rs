@@ -39,13 +39,11 @@ pub async fn sign(
         names.into_iter().map(|name| (name, fingerprint.map(str::to_owned))).collect()
     };
     let signing = async |(name, fingerprint): &(String, Option<String>)| {
-        let mut body = json!({"desired_state": "signed"});
-        if let Some(fingerprint) = fingerprint {
-            body["fingerprint"] = fingerprint.as_str().into();
-        }
-        if let Some(ttl) = ttl {
-            body["cert_ttl"] = ttl.as_secs().into();
-        }
+        let body = object([
+            ("desired_state", Some("signed".into())),
+            ("fingerprint", fingerprint.as_deref().map(Value::from)),
+            ("cert_ttl", ttl.map(|ttl| ttl.as_secs().into())),
+        ]);
         let answered = call.ask(Method::PUT, &status_of(name), Some(&body)).await?;
         Ok(expect(&answered, StatusCode::NO_CONTENT, "no request of this name waits")
             .map(|()| ("signed", format!("signed {name}"), Map::new())))
@@ -65,10 +63,7 @@ pub async fn revoke(
     let call = Call::new(config, online)?;
     let (key, things) = if names.is_empty() { ("serial", serials) } else { ("certname", &*names) };
     let revoking = async |thing: &String| {
-        let mut body = json!({key: thing});
-        if let Some(reason) = reason {
-            body["reason"] = reason.into();
-        }
+        let body = object([(key, Some(thing.as_str().into())), ("reason", reason.map(Value::from))]);
         let answered = call.ask(Method::POST, "/bunraku/v1/ca/revoke", Some(&body)).await?;
         if answered.status == StatusCode::NOT_FOUND {
             return Ok(Err("there is no certificate of this name".to_owned()));
@@ -237,6 +232,11 @@ async fn take_off(call: &Call, name: &str) -> Result<Result<Done, String>, Failu
 
 fn status_of(name: &str) -> String {
     format!("/puppet-ca/v1/certificate_status/{}", segment(name))
+}
+
+/// A body of those fields that are said.
+pub fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
 
 /// The status hoped for, or what was said instead.

@@ -66,9 +66,8 @@ fn describe(described: &Value) -> String {
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or(0);
     let at = |value: &Value, key: &str| instant(text(value, key));
     let mut out = format!(
-        "CRL number {}, signed {}, until {}, {} bytes\n",
+        "CRL number {}, until {}, {} bytes\n",
         number(described, "number"),
-        at(described, "this_update"),
         at(described, "next_update"),
         number(described, "bytes"),
     );
@@ -102,7 +101,7 @@ mod tests {
         });
         assert_eq!(
             describe(&described),
-            "CRL number 7, signed 2026-11-18T09:46:40Z, until 2026-11-25T09:46:40Z, 900 bytes\n\
+            "CRL number 7, until 2026-11-25T09:46:40Z, 900 bytes\n\
              ISSUER      NUMBER  REVOKED  THIS UPDATE           NEXT UPDATE\n\
              Root\\u{1b}  1       2        2026-11-18T09:46:40Z  2026-11-25T09:46:40Z\n"
         );

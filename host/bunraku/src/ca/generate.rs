@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::Online;
 use super::call::{Call, said};
-use super::certificates::some;
+use super::certificates::{object, some};
 use super::tally::Tally;
 use crate::config::Config;
 use crate::setup::Failure;
@@ -97,10 +97,11 @@ async fn certify(
     certname: &Certname,
     request: &str,
 ) -> Result<String, Failure> {
-    let mut body = json!({"csr": request, "admin": wanted.admin});
-    if let Some(ttl) = wanted.ttl {
-        body["ttl"] = ttl.as_secs().into();
-    }
+    let body = object([
+        ("csr", Some(request.into())),
+        ("admin", Some(wanted.admin.into())),
+        ("ttl", wanted.ttl.map(|ttl| ttl.as_secs().into())),
+    ]);
     let answered = call.ask(Method::POST, "/bunraku/v1/ca/generate", Some(&body)).await?;
     if !answered.status.is_success() {
         return Err(Failure::new(said(&answered)));

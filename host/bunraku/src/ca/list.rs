@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::arguments::Online;
 use super::call::{Call, said, segment};
+use super::tally::SOME;
 use crate::config::Config;
 use crate::print::{count, out, printable};
 use crate::setup::Failure;
@@ -52,7 +53,7 @@ pub async fn run(config: &Config, all: bool, names: &[String], online: &Online) 
     match listed.missing.len() {
         0 => Ok(()),
         n if n < names.len() => {
-            Err(Failure::with_code(24, format_args!("{n} of {} are not known", names.len())))
+            Err(Failure::with_code(SOME, format_args!("{n} of {} are not known", names.len())))
         }
         _ => Err(Failure::with_code(1, "")),
     }

@@ -98,7 +98,7 @@ mod tests {
     fn parse(words: &str) -> Result<Ca, clap::Error> {
         let words = ["bunraku", "ca"].into_iter().chain(words.split_whitespace());
         Arguments::try_parse_from(words).map(|arguments| match arguments.command {
-            Command::Ca(command) => command,
+            Command::Ca(command) => *command,
             other => panic!("{other:?}"),
         })
     }

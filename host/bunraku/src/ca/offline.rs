@@ -16,8 +16,9 @@ use time::OffsetDateTime;
 
 use super::arguments::Output;
 use super::say;
+use super::tally::SOME;
 use crate::config::Config;
-use crate::print::{Counter, count, out, printable, when};
+use crate::print::{Progress, count, out, printable, when};
 use crate::setup::{self, Failure};
 
 /// What is to be set up.
@@ -85,8 +86,9 @@ pub async fn import(config: &Config, dir: &Path, output: Output) -> Result<(), F
     let store = open(config).await?;
     let now = OffsetDateTime::now_utc();
     let importing = ::ca::import::import(dir, &settings, &store, now);
-    let imported = counted(importing, "certificates taken over", async || {
-        store.counts(now.unix_timestamp()).await.map(|c| c.signed + c.revoked + c.superseded).ok()
+    let imported = long("taking over", importing, async || {
+        let counts = store.counts(now.unix_timestamp()).await.ok()?;
+        Some(count(counts.signed + counts.revoked + counts.superseded, "certificate"))
     });
     let imported = imported.await;
     store.close().await;
@@ -113,7 +115,8 @@ pub async fn import(config: &Config, dir: &Path, output: Output) -> Result<(), F
     });
     complain(output, &report.problems);
     say(output, &facts, &sentence);
-    Ok(())
+    // Each has been said.
+    if report.problems.is_empty() { Ok(()) } else { Err(Failure::with_code(SOME, "")) }
 }
 
 /// `bunraku ca export`.
@@ -183,6 +186,7 @@ pub async fn restore(config: &Config, file: &Path, force: bool, output: Output) 
             sentence.push_str(&format!("\n    0x{} {}", printable(serial), printable(name)));
         }
     }
+    sentence.push_str("\n  next: start the daemon; it signs the list of all that is revoked");
     let facts = json!({
         "result": "restored",
         "name": restored.name,
@@ -202,10 +206,8 @@ pub async fn restore(config: &Config, file: &Path, force: bool, output: Output) 
 pub async fn verify(config: &Config, output: Output) -> Result<(), Failure> {
     let settings = settings(config)?;
     let store = open_to_read(config).await?;
-    let started = Instant::now();
     let verifying = ::ca::verify::verify(&settings, &store, OffsetDateTime::now_utc());
-    let findings =
-        counted(verifying, "seconds of checking", async || Some(started.elapsed().as_secs())).await;
+    let findings = long("checking", verifying, async || None).await;
     store.close().await;
     let word = |level: Level| match level {
         Level::Ok => "ok",
@@ -227,9 +229,10 @@ pub async fn verify(config: &Config, output: Output) -> Result<(), Failure> {
     if errors > 0 { Err(Failure::with_code(1, "")) } else { Ok(()) }
 }
 
-/// Waits for something long, with a counter on the terminal that `so_far` moves.
-async fn counted<T>(work: impl Future<Output = T>, what: &str, so_far: impl AsyncFn() -> Option<u64>) -> T {
-    let mut counter = Counter::new(what);
+/// Waits for something long, and says on the terminal how far it is.
+async fn long<T>(what: &str, work: impl Future<Output = T>, so_far: impl AsyncFn() -> Option<String>) -> T {
+    let started = Instant::now();
+    let mut progress = Progress::new();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     // Its first tick is at once.
     tick.tick().await;
@@ -238,9 +241,8 @@ async fn counted<T>(work: impl Future<Output = T>, what: &str, so_far: impl Asyn
         tokio::select! {
             done = &mut work => return done,
             _ = tick.tick() => {
-                if let Some(so_far) = so_far().await {
-                    counter.at(so_far);
-                }
+                let so_far = so_far().await.map(|so_far| format!(", {so_far}")).unwrap_or_default();
+                progress.show(&format!("{what}: {} s{so_far}", started.elapsed().as_secs()));
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::print::{out, printable};
 use crate::setup::Failure;
 
 /// The exit code where some of several failed, as `puppetserver ca` has it.
-const SOME: u8 = 24;
+pub const SOME: u8 = 24;
 
 /// Notes what became of each thing, says it as it happens, and ends with an
 /// exit code: 0 all done, 1 none, 24 some.
