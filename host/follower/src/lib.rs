@@ -1,8 +1,9 @@
 //! Follows a CA from a catalog master: enrols the master there, and keeps its CRL and bundle in force.
 //!
-//! What comes from the CA is checked as if anyone had sent it, written to disk, and only then believed.
-//! What is on disk is checked again at each start. So a master that has once been enrolled starts and
-//! serves without the CA, and never goes back to an older list.
+//! What comes from the CA is checked as if anyone had sent it, then in force, then written to disk, and
+//! only then reported to the CA as enforced. What is on disk is checked again at each start. So a master
+//! that has once been enrolled starts and serves without the CA, and never goes back behind what it
+//! reported.
 //!
 //! # When a list or a bundle is taken
 //! It parses, is signed by the CA of the bundle, is no delta, there is one list for each CA of the
