@@ -7,7 +7,7 @@
 //! random, and lists get numbers beyond a floor that is higher than any before, made from the clock.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -93,9 +93,13 @@ pub async fn backup(
         files::rename(&provisional, &target)
     });
     let written = written.await;
-    files::remove(&aside)?;
+    if let Err(error) = files::remove(&aside) {
+        tracing::warn!(%error, "what the backup was made from stays behind");
+    }
     if written.is_err() {
         files::remove(&unfinished)?;
+        // It has its name already where only that could not be made to last.
+        files::remove(path)?;
     }
     written
 }
@@ -203,21 +207,23 @@ impl Manifest {
 
 fn pack(path: &Path, header: &str, members: &[(String, PathBuf)]) -> Result<(), Error> {
     let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut manifest = header.to_owned();
+    let (mut manifest, mut contents) = (header.to_owned(), Vec::new());
     for (name, path) in members {
         let mut file = File::open(path).map_err(files::io(path))?;
         let (sum, size) = digest(&mut file, &mut std::io::sink()).map_err(files::io(path))?;
+        file.rewind().map_err(files::io(path))?;
         manifest.push_str(&format!("{sum} {size} {name}\n"));
+        // The daemon may put a new list in the place of this one at any moment: what goes in has to be
+        // the file that was summed, not the one that has its name by then.
+        contents.push((name, file, size));
     }
     files::remove(path)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(SECRET).open(path).map_err(io)?;
     let mut tar = tar::Builder::new(file);
     let size = u64::try_from(manifest.len()).unwrap_or(u64::MAX);
     tar.append_data(&mut member(size), MANIFEST, manifest.as_bytes()).map_err(io)?;
-    for (name, path) in members {
-        let file = File::open(path).map_err(files::io(path))?;
-        let size = file.metadata().map_err(files::io(path))?.len();
-        tar.append_data(&mut member(size), name, file).map_err(io)?;
+    for (name, file, size) in contents {
+        tar.append_data(&mut member(size), name, file.take(size)).map_err(io)?;
     }
     tar.into_inner().and_then(|file| file.sync_all()).map_err(io)
 }

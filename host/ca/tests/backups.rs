@@ -71,6 +71,25 @@ async fn a_backup_restores_elsewhere_and_repeats_nothing() {
     assert!(error.to_string().contains("--force"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_published_while_a_backup_is_made_does_not_spoil_it() {
+    let world = World::new();
+    let (authority, store) = world.open().await;
+    let path = world.dir.path().join("backup.tar");
+    let now = world.now;
+    let publishing = tokio::spawn(async move {
+        loop {
+            authority.publish_now(now).await.unwrap();
+        }
+    });
+    for _ in 0..20 {
+        backup(&world.settings, &store, &path, now).await.unwrap();
+        put_back(&world, &World::new(), false).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+    publishing.abort();
+}
+
 #[tokio::test]
 async fn a_restore_by_force_names_what_the_backup_lacks_and_keeps_revocations() {
     let world = World::new();

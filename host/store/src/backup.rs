@@ -33,7 +33,7 @@ impl Store {
         let kept = copied.map_err(Error::from).and_then(|_| {
             File::open(&beside).and_then(|file| file.sync_all()).map_err(io)?;
             std::fs::rename(&beside, path).map_err(io)?;
-            schema::sync_folder(path)
+            schema::sync_folder(path).inspect_err(|_| _ = remove(path))
         });
         if kept.is_err() {
             let _ = remove(&beside);

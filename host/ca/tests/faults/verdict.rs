@@ -187,9 +187,8 @@ async fn others(folder: &Path, facts: &Facts) -> Result<(), String> {
             let copy = aside.join(&name);
             std::fs::copy(&path, &copy).unwrap();
             let store = said(&said_of("opens"), Store::open(&copy).await)?;
-            let rows = said(&said_of("is read"), store.certificates_after(0, 1).await)?;
+            said(&said_of("is read"), store.certificates_after(0, 1).await)?;
             store.close().await;
-            holds(said_of("has its rows"), !rows.is_empty())?;
             integrity(&copy)?;
         } else {
             // Provisional names, and nobody looks at them.
