@@ -61,7 +61,7 @@ pub enum Command {
     /// The certificate authority: who waits, who has a certificate, and the CA itself
     #[command(
         subcommand,
-        after_help = "Example:\n  bunraku ca list\n  bunraku ca sign web1.example.test\n\nlist, sign, revoke, clean, generate, prune, delete, renew, crl and masters ask a running CA: the daemon\nof this configuration as root or as its user, or with --server one on another machine. setup, import,\nrestore and renew --ca want it stopped; export, backup and verify do not care."
+        after_help = "Example:\n  bunraku ca list\n  bunraku ca sign web1.example.test\n\nlist, sign, revoke, clean, generate, prune, delete, renew, crl and masters ask a running CA: the daemon of this configuration as root or as its user, or with --server one on another machine. setup, import, restore and renew --ca want it stopped; export, backup and verify do not care."
     )]
     Ca(Box<Ca>),
     /// Holds the CA's key and signs with it; started by `serve`

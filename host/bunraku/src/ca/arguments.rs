@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, Resettable};
 use clap::{Args, Subcommand};
 use pki::KeyKind;
 
@@ -133,7 +133,7 @@ pub enum Ca {
         #[command(flatten)]
         online: Online,
     },
-    /// Drop what has ended: requests that waited too long, CRL entries of expired certificates
+    /// Forget names whose certificates have expired, and sign a list without those
     #[command(after_help = help!("  bunraku ca prune"))]
     Prune {
         /// Where the CA is.
@@ -383,6 +383,6 @@ pub struct Online {
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Output {
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, help_heading = Resettable::Reset)]
     pub json: bool,
 }
