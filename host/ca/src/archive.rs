@@ -128,7 +128,24 @@ pub async fn restore(
     let staging = beside(dir, "restoring");
     remove_folder(&staging)?;
     files::create_dir(&staging)?;
-    let (source, target) = (path.to_owned(), staging.clone());
+    let restored = bring_back(path, settings, database, &taken, &staging, now).await;
+    if restored.is_err() {
+        // A copy of the key is not left lying about; the first error is the one to tell.
+        let _ = remove_folder(&staging);
+    }
+    restored
+}
+
+async fn bring_back(
+    path: &Path,
+    settings: &Settings,
+    database: &Path,
+    taken: &[PathBuf],
+    staging: &Path,
+    now: OffsetDateTime,
+) -> Result<Restored, Error> {
+    let dir = &settings.dir;
+    let (source, target) = (path.to_owned(), staging.to_owned());
     let manifest = blocking(move || unpack(&source, &target)).await?;
 
     let place = Place { key: staging.join("ca_key.pem"), certificate: staging.join("ca_crt.pem") };
@@ -164,7 +181,7 @@ pub async fn restore(
         true => None,
         false => Some(move_aside(dir, database, now)?),
     };
-    put_in_place(&staging, dir, database)?;
+    put_in_place(staging, dir, database)?;
     let name = bundle.issuer().subject_cn.clone();
     tracing::info!(name, made = %manifest.made, certificates, crl_floor, "restored a CA from a backup");
     Ok(Restored { name, made: manifest.made, certificates, missing, crl_floor, moved })
