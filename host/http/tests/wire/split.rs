@@ -83,7 +83,7 @@ async fn a_catalog_master_enforces_what_the_ca_revokes_and_goes_on_without_it() 
     let there =
         master(&other_dir, store, Certificates::Followed(followed.clone()), Some(pointer.clone())).await;
     let material = TlsMaterial { trust: followed.watch_trust(), identity: followed.watch_identity() };
-    let (address, ..) = serve(there.clone(), material).await;
+    let (address, _stop, _ended) = serve(there.clone(), material).await;
 
     // It gives the CA's files away, and sends those who want more to the CA.
     let bundle = ca.trust().bundle.pem().clone();
@@ -123,9 +123,9 @@ async fn a_catalog_master_enforces_what_the_ca_revokes_and_goes_on_without_it() 
     assert_eq!(open.get(target).await.status, 403);
     until(async || !served(&bad).await).await;
     assert!(served(&good).await);
-    let renewal =
-        connect(Some(&good)).await.unwrap().ask("POST", "/puppet-ca/v1/certificate_renewal", &[], b"");
-    assert_eq!(renewal.await.status, 404);
+    let mut wire = connect(Some(&good)).await.unwrap();
+    let renewal = wire.ask("POST", "/puppet-ca/v1/certificate_renewal", &[], b"").await;
+    assert_eq!((renewal.status, renewal.text()), (404, text));
     let number = there.trust().number;
     until(async || here.masters().await.unwrap()[0].crl_number == Some(number)).await;
 

@@ -12,7 +12,8 @@ use ca::RenewError;
 use master::{CaFile, CatalogRequest, Compiled, Failed, Peer, Status, SubmitError, Submitted};
 use pki::crl::{Entry, Reason};
 use pki::{
-    Bundle, Certificate, Certname, Extension, Identity, Issuer, KeyKind, Serial, SigningKey, Template, Trust,
+    Bundle, Certificate, Certname, Extension, Identity, Issuer, KeyKind, Serial, Sign, SigningKey, Template,
+    Trust,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
