@@ -101,6 +101,8 @@ impl Enrolment<'_> {
             let answer = client.request(Method::PUT, &path, Some(("text/plain", body))).await?;
             if !answer.status.is_success() {
                 let (status, text) = (answer.status, answer.text());
+                // The id is new each time, and what is the same is said once.
+                let text = text.split(" (request id").next().unwrap_or_default();
                 return Ok(Standing::Waiting(format!(
                     "the CA refuses the request ({status}): {text}{unusable}"
                 )));
