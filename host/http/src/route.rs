@@ -117,10 +117,13 @@ pub fn table<B: Backend>(shared: &Arc<Shared<B>>) -> Router<Arc<Shared<B>>> {
         .fallback(no_route)
 }
 
+/// A path, who may take it, and where it leads.
+type Row<B> = (&'static str, Who, MethodRouter<Arc<Shared<B>>>);
+
 /// A row has to say who may, so none is open by being forgotten.
 fn mount<B: Backend, const ROWS: usize>(
     shared: &Arc<Shared<B>>,
-    rows: [(&str, Who, MethodRouter<Arc<Shared<B>>>); ROWS],
+    rows: [Row<B>; ROWS],
 ) -> Router<Arc<Shared<B>>> {
     rows.into_iter().fold(Router::new(), |router, (path, who, methods)| {
         let state = (who, shared.clone());
