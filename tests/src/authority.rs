@@ -1,12 +1,13 @@
 //! A master as certificate authority: an administrator, requests that wait, and the commands of `bunraku ca`.
 
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::master::{Master, Settings};
-use crate::openssl::Believed;
+use crate::openssl::{Believed, Verdict};
 use crate::request::{self, Identity, Request};
 use crate::tools;
 use crate::wire::{Answer, Client};
@@ -20,6 +21,9 @@ pub struct Authority {
     /// The administrator's certificate and key.
     pub identity: Identity,
 }
+
+/// How soon what is revoked is on the list.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Media type of what administrators send.
 const JSON: [(&str, &str); 2] = [("content-type", "application/json"), ("accept", "application/json")];
@@ -134,6 +138,14 @@ impl Authority {
         believed(&self.master)
     }
 
+    /// As [`agree`].
+    ///
+    /// # Errors
+    /// As [`agree`].
+    pub fn agree(&self, certificates: &[&str], expected: &[Verdict]) -> Result<()> {
+        agree(&self.master, certificates, expected)
+    }
+
     /// Runs `bunraku ca` with these words and wants that exit code; returns standard output.
     ///
     /// # Errors
@@ -160,6 +172,23 @@ pub fn believed(master: &Master) -> Result<Believed> {
     let lists = master.stranger()?.get("/puppet-ca/v1/certificate_revocation_list/ca")?;
     ensure!(lists.status == 200, "the lists: {} {}", lists.status, lists.text());
     Believed::new(&master.ca()?, &lists.text())
+}
+
+/// Waits until OpenSSL says that of these certificates: a revocation is in force at once and durable when it is
+/// answered, and in the list that is served soon after.
+///
+/// # Errors
+/// When it says something else for five seconds.
+pub fn agree(master: &Master, certificates: &[&str], expected: &[Verdict]) -> Result<()> {
+    let since = Instant::now();
+    loop {
+        let verdicts = believed(master)?.verify(certificates.iter().copied())?;
+        if verdicts == expected {
+            return Ok(());
+        }
+        ensure!(since.elapsed() < SOON, "OpenSSL says {verdicts:?}, wanted {expected:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Runs `bunraku ca` of a master that may not run, and wants that exit code; returns standard output.
