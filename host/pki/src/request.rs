@@ -180,7 +180,8 @@ impl CertificateRequest {
                 ));
             }
         };
-        if version.primitive(der::INTEGER) != Ok(&[0]) {
+        // There is but the 0 of RFC 2986 §4.1; `puppetserver ca generate` writes 2 and means the same.
+        if !matches!(version.primitive(der::INTEGER), Ok([0] | [2])) {
             return Err(RequestError::Encoding("its version is not 0"));
         }
         let certname = Certname::parse(&common_name(subject)?)?;
