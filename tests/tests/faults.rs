@@ -1,10 +1,12 @@
 //! What no well-behaved agent sends, over the wire, against the finished program.
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
 use bunraku_tests::master::{Master, Settings};
 use bunraku_tests::request::{self, Request, Wish, pem};
 use bunraku_tests::tools;
-use bunraku_tests::wire::Client;
+use bunraku_tests::wire::{Answer, Client};
 use serde_json::json;
 
 const DEFINITION: &str = "classes: {}\n";
@@ -114,17 +116,25 @@ fn another_key_for_a_signed_name_needs_the_old_one_and_revokes_it() -> Result<()
 // faults row 16
 #[test]
 fn a_flood_of_names_from_one_address_is_slowed_down() -> Result<()> {
-    let config = "requests_per_minute = 5\n";
-    let master = Master::start_with(&Settings { config, ..Settings::default() })?;
+    let master = Master::start_with(&Settings { server: "requests_per_minute = 5", ..Settings::default() })?;
     let client = master.stranger()?;
-    let mut answers = Vec::new();
-    for n in 0..8 {
-        let name = format!("flood{n}.cluster.test");
-        answers.push(Request::named(&name)?.submit(&client, &name)?);
+    let submit = |n: u32| -> Result<(Answer, Duration)> {
+        let (name, since) = (format!("flood{n}.cluster.test"), Instant::now());
+        Ok((Request::named(&name)?.submit(&client, &name)?, since.elapsed()))
+    };
+    // All at once: five are taken, some wait for their turn, and who would wait too long is told to come again.
+    let answers: Vec<(Answer, Duration)> = std::thread::scope(|scope| {
+        let submit = &submit;
+        let all: Vec<_> = (0..10).map(|n| scope.spawn(move || submit(n))).collect();
+        all.into_iter().map(|one| one.join().ok().context("a thread panicked")?).collect::<Result<_>>()
+    })?;
+    let taken: Vec<_> = answers.iter().filter(|(answer, _)| answer.status == 200).collect();
+    assert!(taken.len() > 5 && taken.len() < 10, "{answers:?}");
+    assert_eq!(taken.iter().filter(|(_, took)| took.as_secs() < 5).count(), 5, "{answers:?}");
+    for (answer, took) in answers.iter().filter(|(answer, _)| answer.status != 200) {
+        assert!(answer.status == 429 && answer.header("retry-after").is_some(), "{answer:?}");
+        assert!(took.as_secs() < 5, "it waited for nothing: {took:?}");
     }
-    assert!(answers.first().is_some_and(|a| a.status == 200));
-    let last = answers.pop();
-    assert!(last.is_some_and(|a| a.status == 429 && a.header("retry-after").is_some()), "{answers:?}");
     Ok(())
 }
 
