@@ -2,6 +2,8 @@
 //! after a revocation, and what goes on while the CA is away.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -96,11 +98,12 @@ impl Split {
             done(&ca, &["ca", "masters", "add", name, "--dns-alt-name", called])?;
             let hosts = [network.host(name)?, network.host(node)?];
             let grace = GRACE.as_secs();
+            let on = hosts.first();
+            let metrics = hosts.first().map(Host::address).context("no machine")?;
             let config = format!(
-                "[ca]\nenabled = false\nserver = \"{CA}:8140\"\n{pin}\ngrace = \"{grace}s\"\n{config}"
+                "[metrics]\nlisten = \"{metrics}:9140\"\n[ca]\nenabled = false\nserver = \"{CA}:8140\"\n{pin}\ngrace = \"{grace}s\"\n{config}"
             );
             let server = format!("dns_alt_names = [\"{called}\"]");
-            let on = hosts.first();
             let settings = Settings { on, server: &server, config: &config, ..Settings::default() };
             let since = Instant::now();
             let master =
@@ -203,6 +206,7 @@ impl Split {
         for side in &self.sides {
             side.master.wait_for(&["stale"], SHORT_LIST * 3)?;
             ensure!(side.serves(PROBE, &self.probe)?, "{} refuses within the grace", side.name);
+            side.measures("stale")?;
             eprintln!("{} serves {:.1?} after the CA died, by an ended list", side.name, since.elapsed());
         }
         for side in &self.sides {
@@ -216,6 +220,7 @@ impl Split {
             eprintln!("{} refuses everybody {:.1?} after the CA died", side.name, since.elapsed());
             let status = side.master.stranger()?.get("/status/v1/simple")?;
             ensure!(status.status == 503, "{} says that it is ready: {}", side.name, status.text());
+            side.measures("expired")?;
         }
         ensure!(since.elapsed() > GRACE, "refused before the grace was over");
         self.ca.start_again()?;
@@ -226,6 +231,7 @@ impl Split {
             eprintln!("{} serves again {:.1?} after the CA is back", side.name, since.elapsed());
             let status = side.master.stranger()?.get("/status/v1/simple")?;
             ensure!(status.status == 200, "{}: {} {}", side.name, status.status, status.text());
+            side.measures("fresh")?;
             // The agent's own copy of the list has not ended: agents 7 fetch theirs once.
             side.agent(0)?.expect_code(0)?;
         }
@@ -266,6 +272,17 @@ impl Side {
             Ok(answer) => bail!("{}: {} {}", self.name, answer.status, answer.text()),
             Err(_) => Ok(false),
         }
+    }
+
+    /// Its metrics, which anybody may read where they are configured to be, name the state of its lists.
+    fn measures(&self, state: &str) -> Result<()> {
+        let mut stream = TcpStream::connect((self.master.address().ip(), 9140))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let line = format!("bunraku_crl_freshness{{state=\"{state}\"}} 1");
+        ensure!(text.contains(&line), "{} lacks {line}:\n{text}", self.name);
+        Ok(())
     }
 
     fn client(&self, identity: &Identity) -> Result<Client> {
