@@ -109,7 +109,7 @@ fn no_signer_outlives_its_daemon() -> Result<()> {
     ca.master.start_again()?;
     let signer = ca.master.signer()?;
     ensure!(ca.master.stop()?.success());
-    ensure!(!std::path::Path::new(&format!("/proc/{signer}")).exists(), "the signer is still there");
+    until("gone", || Ok(!std::path::Path::new(&format!("/proc/{signer}")).exists()))?;
     Ok(())
 }
 
