@@ -241,6 +241,11 @@ impl Master {
                 Submitted::Pending
             });
         }
+        // Or this one was, and the name cleaned since; or an administrator took it away. (Held by `cargo xtask crash`.)
+        let waiting = self.parts.store.requests_of(&row.key.certname).await?;
+        if !waiting.iter().any(|other| other.key == row.key) {
+            return Ok(Submitted::Pending);
+        }
         self.settle(&request, Occasion::First, row.peer.clone()).await
     }
 
