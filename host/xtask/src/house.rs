@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::shell;
 
 /// What each crate may import of ours. `bunraku` and `xtask` may import all.
-const IMPORTS: [(&str, &[&str]); 16] = [
+const IMPORTS: [(&str, &[&str]); 17] = [
     ("bunraku-http", &["master", "files", "pki", "ca", "store", "follower"]),
     (
         "bunraku-master",
@@ -37,6 +37,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("bunraku-decide", &[]),
     ("bunraku-catalog", &[]),
     ("bunraku-registry", &[]),
+    ("bunraku-journal", &[]),
     ("bunraku-store", &[]),
     ("bunraku-pki", &[]),
     ("bunraku-files", &[]),

@@ -1,0 +1,417 @@
+//! The one writer: a task that owns the only writing connection and commits in groups.
+//!
+//! A disk that fails or is full loses the group (its records are counted, and those somebody waits for
+//! answer the error), never the writer: the next group starts over.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::blob::{Encoded, Plain, encode, microseconds};
+use crate::error::is_no_transaction;
+use crate::lock::Lock;
+use crate::prune::Bounds;
+use crate::queue::{Next, Queue, Waiting};
+use crate::seal::{Address, Key};
+use crate::{Error, connect};
+
+/// How often it is looked whether anything is too old.
+const LOOK: Duration = Duration::from_secs(60);
+/// A blob that is used again is kept for so much of the journal's length in advance, so that it need
+/// not be written down at each use. It may stay by as much too long.
+const IN_ADVANCE: i64 = 16;
+
+/// What the writer counts.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) written: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) failed: AtomicU64,
+}
+
+pub(crate) struct Writer {
+    pub(crate) path: PathBuf,
+    pub(crate) key: Arc<Key>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) bounds: Bounds,
+    /// `None` while the disk does not let us have one.
+    pub(crate) connection: Option<SqliteConnection>,
+    /// The number of the next record, above all that were given.
+    pub(crate) next: i64,
+}
+
+/// A blob that is to be written.
+struct New {
+    address: Address,
+    sealed: Vec<u8>,
+    /// The number of the record of this group that uses it last.
+    through: i64,
+}
+
+/// A group ready for its transaction.
+struct Group {
+    records: Vec<Encoded>,
+    /// Those that are there: their numbers.
+    known: HashMap<Address, i64>,
+    new: Vec<New>,
+    /// Blobs to keep for longer.
+    extended: Vec<i64>,
+}
+
+type Reply = Option<oneshot::Sender<Result<(), Error>>>;
+
+impl Writer {
+    /// The lock goes when the connection has gone, not before.
+    pub(crate) async fn run(mut self, lock: Lock) {
+        let mut look_at = Instant::now();
+        let mut records = 0;
+        loop {
+            if look_at <= Instant::now() {
+                self.bounds.look();
+                look_at = Instant::now() + LOOK;
+            }
+            let more = self.tidy(records).await;
+            records = 0;
+            let quiet = if more { Instant::now() } else { look_at };
+            match self.queue.next(quiet).await {
+                Next::Quiet => {}
+                Next::Closed => break,
+                Next::Commit(group) => {
+                    records = group.len();
+                    self.commit(group).await;
+                }
+            }
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the journal's database did not close cleanly");
+        }
+        drop(lock);
+    }
+
+    /// Removes what is too old or too much, a little at a time; says whether there is more to do.
+    async fn tidy(&mut self, after: usize) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        match self.bounds.keep(connection, self.next, after).await {
+            Ok(more) => more,
+            Err(error) => {
+                tracing::warn!(error = %Error::from(error), "the journal could not be pruned; it will be tried again");
+                self.recover().await;
+                false
+            }
+        }
+    }
+
+    async fn commit(&mut self, group: Vec<Waiting>) {
+        let (records, replies): (Vec<_>, Vec<Reply>) = group.into_iter().map(|w| (w.record, w.reply)).unzip();
+        let durable = replies.iter().any(Option::is_some);
+        let count = u64::try_from(replies.len()).unwrap_or(u64::MAX);
+        let outcome = self.write(records, durable).await;
+        match &outcome {
+            Ok(taken) => {
+                let taken = taken.iter().filter(|id| id.is_ok()).count();
+                let taken = u64::try_from(taken).unwrap_or(u64::MAX);
+                self.counts.written.fetch_add(taken, Ordering::Relaxed);
+                self.counts.failed.fetch_add(count.saturating_sub(taken), Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::error!(%error, decisions = count, "decisions are missing from the journal");
+                self.counts.failed.fetch_add(count, Ordering::Relaxed);
+                self.recover().await;
+            }
+        }
+        let answers = match outcome {
+            Ok(taken) => taken,
+            Err(error) => vec![Err(error); replies.len()],
+        };
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            if let Some(reply) = reply {
+                // Nobody may be listening any more.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    /// One answer for each record, or one error for all.
+    async fn write(
+        &mut self,
+        records: Vec<crate::Record>,
+        durable: bool,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.path).await?,
+        };
+        let connection = self.connection.insert(connection);
+        let first = self.next;
+        let last = first.saturating_add(i64::try_from(records.len()).unwrap_or(0));
+        let key = Arc::clone(&self.key);
+        let (records, plain) = apart(move || {
+            let mut plain = Plain::new();
+            let records = (first..).zip(records).map(|(seq, record)| encode(&key, seq, record, &mut plain));
+            let records: Option<Vec<_>> = records.collect();
+            Some((records?, plain))
+        })
+        .await?;
+        let (mut known, mut extended, mut unknown) = (HashMap::new(), Vec::new(), Vec::new());
+        for (address, (content, needed)) in plain {
+            match look_up(connection, &address).await? {
+                Some((number, through)) => {
+                    known.insert(address, number);
+                    if through < needed {
+                        extended.push(number);
+                    }
+                }
+                None => unknown.push((address, content, needed)),
+            }
+        }
+        let key = Arc::clone(&self.key);
+        let new = apart(move || {
+            let seal = |(address, content, through): (Address, Vec<u8>, i64)| {
+                Some(New { sealed: key.seal(&address, &content)?, address, through })
+            };
+            unknown.into_iter().map(seal).collect()
+        })
+        .await?;
+        // Numbers are not given twice, not even those of a group that failed.
+        self.next = last;
+        let length = last.saturating_sub(self.bounds.oldest()).max(0);
+        let through = last.saturating_add(length / IN_ADVANCE);
+        let group = Group { records, known, new, extended };
+        // The level cannot change inside a transaction.
+        if durable {
+            sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+        }
+        let outcome = transact(connection, group, self.key.id(), first, through).await;
+        if durable && outcome.is_ok() {
+            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
+        }
+        outcome
+    }
+
+    /// Makes sure that nothing of a broken transaction is left for the next one to commit.
+    async fn recover(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let sound = match sqlx::query("ROLLBACK").execute(&mut connection).await {
+            Ok(_) => true,
+            Err(error) => is_no_transaction(&error),
+        };
+        let sound =
+            sound && sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut connection).await.is_ok();
+        // After an error of the disk, what a connection remembers of it may not be what is there.
+        if sound && sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await.is_ok()
+        {
+            self.connection = Some(connection);
+        } else {
+            let _ = connection.close().await;
+        }
+    }
+}
+
+/// The number that no record or blob has reached yet.
+pub(crate) async fn next_number(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT max(coalesce((SELECT max(seq) FROM records), 0),
+                    coalesce((SELECT max(through) FROM blobs), 0)) + 1 AS next",
+    )
+    .fetch_one(connection)
+    .await?;
+    row.try_get("next")
+}
+
+/// Work for the processor, away from the tasks that answer agents.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.ok().flatten().ok_or(Error::Closed)
+}
+
+async fn look_up(
+    connection: &mut SqliteConnection,
+    address: &Address,
+) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    let row = sqlx::query("SELECT number, through FROM blobs WHERE address = $1")
+        .bind(address.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| Ok((row.try_get("number")?, row.try_get("through")?))).transpose()
+}
+
+async fn transact(
+    connection: &mut SqliteConnection,
+    mut group: Group,
+    key: &[u8],
+    first: i64,
+    through: i64,
+) -> Result<Vec<Result<(), Error>>, Error> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    // A new blob is kept for those that use it now; for longer once it is used again.
+    for New { address, sealed, through } in group.new {
+        let added = sqlx::query("INSERT INTO blobs (address, sealed_by, through) VALUES ($1, $2, $3)")
+            .bind(address.as_slice())
+            .bind(key)
+            .bind(through)
+            .execute(&mut *connection)
+            .await?;
+        let number = added.last_insert_rowid();
+        sqlx::query("INSERT INTO bodies (number, body) VALUES ($1, $2)")
+            .bind(number)
+            .bind(sealed)
+            .execute(&mut *connection)
+            .await?;
+        group.known.insert(address, number);
+    }
+    for number in group.extended {
+        sqlx::query("UPDATE blobs SET through = $1 WHERE number = $2")
+            .bind(through)
+            .bind(number)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let mut answers = Vec::with_capacity(group.records.len());
+    for (seq, record) in (first..).zip(group.records) {
+        answers.push(insert(connection, seq, record, &group.known).await?);
+    }
+    sqlx::query("COMMIT").execute(connection).await?;
+    Ok(answers)
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    seq: i64,
+    record: Encoded,
+    known: &HashMap<Address, i64>,
+) -> Result<Result<(), Error>, sqlx::Error> {
+    let number = |address: &Address| known.get(address).copied();
+    let entry = record.entry;
+    let inserted = sqlx::query(
+        "INSERT INTO records (seq, id, at, kind, mode, certname, occasion, peer, plugin_set, verdict,
+                              reason, decided_by, took, costs, input, grounds, answer)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(seq)
+    .bind(&entry.id)
+    .bind(crate::nanoseconds(entry.at))
+    .bind(entry.kind.number())
+    .bind(entry.mode.number())
+    .bind(entry.certname)
+    .bind(entry.occasion)
+    .bind(entry.peer)
+    .bind(entry.set)
+    .bind(entry.verdict)
+    .bind(entry.reason)
+    .bind(entry.by)
+    .bind(i64::try_from(microseconds(entry.took)).unwrap_or(i64::MAX))
+    .bind(record.costs)
+    .bind(number(&record.input))
+    .bind(number(&record.grounds))
+    .bind(record.answer.as_ref().and_then(number))
+    .execute(connection)
+    .await?;
+    Ok(if inserted.rows_affected() == 1 { Ok(()) } else { Err(Error::Duplicate { id: entry.id }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Journal, Kind, Mode, Record, Settings, schema};
+
+    fn record(id: &str, bytes: u64) -> Record {
+        Record {
+            id: id.to_owned(),
+            at: time::OffsetDateTime::now_utc(),
+            kind: Kind::Approval,
+            certname: "node".to_owned(),
+            occasion: None,
+            peer: None,
+            // Does not deflate.
+            input: (0..bytes / 16).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect(),
+            set: "set".to_owned(),
+            mode: Mode::Live,
+            asked: vec![],
+            verdict: "approve".to_owned(),
+            reason: String::new(),
+            by: None,
+            because: vec![],
+            answer: None,
+            took: Duration::ZERO,
+        }
+    }
+
+    async fn writer(path: &std::path::Path) -> Writer {
+        schema::create_file(path).unwrap();
+        let mut connection = connect(path).await.unwrap();
+        schema::migrate(path, &mut connection).await.unwrap();
+        Writer {
+            path: path.to_owned(),
+            key: Arc::new(Key::open_or_make(&path.with_extension("key")).unwrap()),
+            queue: Arc::new(Queue::new(9)),
+            counts: Arc::default(),
+            bounds: Bounds::new(Duration::from_secs(99), 1 << 30, crate::beside(path, "-wal")),
+            connection: Some(connection),
+            next: 1,
+        }
+    }
+
+    async fn commit(writer: &mut Writer, id: &str, bytes: u64) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        writer.commit(vec![Waiting { record: record(id, bytes), weight: 1, reply: Some(reply) }]).await;
+        answer.await.unwrap()
+    }
+
+    async fn pragma(writer: &mut Writer, pragma: &'static str) -> i64 {
+        let connection = writer.connection.as_mut().unwrap();
+        sqlx::query(pragma).fetch_one(connection).await.unwrap().try_get(0).unwrap()
+    }
+
+    // users-complain row 45
+    #[tokio::test]
+    async fn a_full_disk_loses_a_group_says_so_and_the_next_one_goes_on() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("journal.db");
+        let mut writer = writer(&path).await;
+        assert_eq!(commit(&mut writer, "before", 100).await.ok(), Some(()));
+        pragma(&mut writer, "PRAGMA max_page_count = 1").await;
+        let refused = commit(&mut writer, "lost", 1_000_000).await;
+        assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
+        assert_eq!(pragma(&mut writer, "PRAGMA synchronous").await, 1, "back to NORMAL");
+        assert_eq!(writer.counts.failed.load(Ordering::Relaxed), 1);
+        pragma(&mut writer, "PRAGMA max_page_count = 1000000").await;
+        assert_eq!(commit(&mut writer, "after", 1_000_000).await.ok(), Some(()));
+        drop(writer);
+        let journal = Journal::open(&path, Settings::default()).await.unwrap();
+        let ids: Vec<_> = journal.of("node", 9).await.unwrap().into_iter().map(|e| e.id).collect();
+        assert_eq!(ids, ["after", "before"]);
+        assert_eq!(journal.get("after").await.unwrap().unwrap().input, record("", 1_000_000).input);
+    }
+
+    #[tokio::test]
+    async fn a_group_that_somebody_waits_for_is_synced_and_others_are_not() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut writer = writer(&folder.path().join("journal.db")).await;
+        let connection = writer.connection.as_mut().unwrap();
+        // Tells the level at which the row was written, from inside the transaction that wrote it.
+        for sql in [
+            "CREATE TABLE levels (level INTEGER)",
+            "CREATE TRIGGER level AFTER INSERT ON records BEGIN
+               INSERT INTO levels SELECT synchronous FROM pragma_synchronous; END",
+        ] {
+            sqlx::query(sql).execute(&mut *connection).await.unwrap();
+        }
+        writer.commit(vec![Waiting { record: record("a", 9), weight: 1, reply: None }]).await;
+        commit(&mut writer, "b", 9).await.unwrap();
+        writer.commit(vec![Waiting { record: record("c", 9), weight: 1, reply: None }]).await;
+        let connection = writer.connection.as_mut().unwrap();
+        let rows = sqlx::query("SELECT level FROM levels").fetch_all(connection).await.unwrap();
+        let levels: Vec<i64> = rows.iter().map(|row| row.try_get(0).unwrap()).collect();
+        assert_eq!(levels, [1, 2, 1]);
+    }
+}
