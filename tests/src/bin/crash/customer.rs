@@ -44,8 +44,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn received(&self) -> usize {
-        self.lives.iter().filter(|life| life.certificate.is_some()).count()
+    /// Certificates that were received in this round, the last one.
+    pub fn received(&self, round: u32) -> usize {
+        let of_round = self.lives.iter().rev().take_while(|life| life.round == round);
+        of_round.filter(|life| life.certificate.is_some()).count()
     }
 }
 
