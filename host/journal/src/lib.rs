@@ -10,12 +10,11 @@
 //!
 //! # What survives what
 //! The log is write-ahead with `synchronous=NORMAL`, one commit for all that arrives within 50 ms.
-//! `kill -9` loses what was not committed yet and no more. A power cut may also lose the last commits,
-//! never the file (<https://www.sqlite.org/pragma.html#pragma_synchronous>: "WAL mode is always
-//! consistent with synchronous=NORMAL, but WAL mode does lose durability"). A record that somebody waits
-//! for is committed with `synchronous=FULL`, which syncs the log after the commit
-//! (<https://www.sqlite.org/wal.html>, "Performance Considerations") and with it all that the log holds
-//! from before.
+//! `kill -9` loses what was not committed yet and no more: SQLite's commits outlive the process at every
+//! setting. A power cut may also take the last commits back, but never leaves a broken file
+//! (<https://www.sqlite.org/pragma.html#pragma_synchronous>). A group with a record that somebody waits
+//! for is committed with `synchronous=FULL`: then the log is synced at the commit
+//! (<https://www.sqlite.org/wal.html>, section 2.3), and with it all that it holds from before.
 //!
 //! # What is secret
 //! Plain columns hold names, addresses of peers, digests, words and the host's reasons. Input, answer,
@@ -152,6 +151,7 @@ impl Journal {
             bounds: Bounds::new(settings.max_age, settings.max_bytes.max(MIN_BYTES), log),
             connection: Some(connection),
             next,
+            failing: false,
         };
         let task = Mutex::new(Some(tokio::spawn(writer.run(lock))));
         let writer = Some(Desk { queue, counts, task });

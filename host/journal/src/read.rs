@@ -11,8 +11,16 @@ use crate::blob::{Grounds, decode, join};
 use crate::seal::Unopened;
 use crate::{Entry, Error, Journal, Kind, Mode, Record, nanoseconds};
 
-const COLUMNS: &str = "seq, id, at, kind, mode, certname, occasion, peer, plugin_set, verdict, reason,
-                       decided_by, took, costs, input, grounds, answer";
+const OF: &str = "SELECT * FROM records WHERE certname = $1 ORDER BY seq DESC LIMIT $2";
+/// Two, to know whether there is one.
+const BY_PREFIX: &str =
+    "SELECT * FROM records WHERE id >= $1 AND id < $1 || char(1114111) ORDER BY id LIMIT 2";
+const SINCE: &str =
+    "SELECT * FROM records WHERE kind = $1 AND (at, seq) > ($2, $3) ORDER BY at, seq LIMIT $4";
+const BLOB_BY_NUMBER: &str =
+    "SELECT address, sealed_by, body FROM blobs JOIN bodies USING (number) WHERE number = $1";
+const BLOB_BY_ADDRESS: &str =
+    "SELECT address, sealed_by, body FROM blobs JOIN bodies USING (number) WHERE address = $1";
 
 /// Where a page ended; give it to [`Journal::since`] for the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +44,7 @@ impl Journal {
     /// # Errors
     /// Only when the database fails: no key is needed.
     pub async fn of(&self, certname: &str, limit: u32) -> Result<Vec<Entry>, Error> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM records WHERE certname = $1 ORDER BY seq DESC LIMIT $2"
-        )))
-        .bind(certname)
-        .bind(i64::from(limit))
-        .fetch_all(&self.readers)
-        .await?;
+        let rows = sqlx::query(OF).bind(certname).bind(i64::from(limit)).fetch_all(&self.readers).await?;
         rows.iter().map(entry).collect()
     }
 
@@ -81,16 +83,13 @@ impl Journal {
     ) -> Result<Page, Error> {
         let after = after.unwrap_or(Cursor { at: nanoseconds(at), seq: 0 });
         let mut reader = self.readers.begin().await?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM records WHERE kind = $1 AND (at, seq) > ($2, $3)
-             ORDER BY at, seq LIMIT $4"
-        )))
-        .bind(kind.number())
-        .bind(after.at)
-        .bind(after.seq)
-        .bind(i64::from(limit))
-        .fetch_all(&mut *reader)
-        .await?;
+        let rows = sqlx::query(SINCE)
+            .bind(kind.number())
+            .bind(after.at)
+            .bind(after.seq)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *reader)
+            .await?;
         let full = rows.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let mut page = Page { records: Vec::with_capacity(rows.len()), next: None };
         for row in &rows {
@@ -115,16 +114,12 @@ impl Journal {
         let mut transcripts = Vec::with_capacity(grounds.asked.len());
         for step in &grounds.asked {
             let address = hex::decode(&step.transcript).unwrap_or_default();
-            let blob = sqlx::query(
-                "SELECT address, sealed_by, body FROM blobs JOIN bodies USING (number) WHERE address = $1",
-            )
-            .bind(address)
-            .fetch_optional(&mut *reader)
-            .await?;
+            let blob = sqlx::query(BLOB_BY_ADDRESS).bind(address).fetch_optional(&mut *reader).await?;
             transcripts.push(self.unseal(id, "transcript", blob)?);
         }
         let costs: String = row.try_get("costs")?;
-        let costs = serde_json::from_str(&costs).unwrap_or_default();
+        let damaged = |_| Error::Damaged { id: id.to_owned(), part: "row", how: "its costs are no list" };
+        let costs = serde_json::from_str(&costs).map_err(damaged)?;
         Ok(join(entry, input, answer, grounds, transcripts, costs))
     }
 
@@ -135,12 +130,7 @@ impl Journal {
         part: &'static str,
         number: i64,
     ) -> Result<T, Error> {
-        let blob = sqlx::query(
-            "SELECT address, sealed_by, body FROM blobs JOIN bodies USING (number) WHERE number = $1",
-        )
-        .bind(number)
-        .fetch_optional(reader)
-        .await?;
+        let blob = sqlx::query(BLOB_BY_NUMBER).bind(number).fetch_optional(reader).await?;
         self.unseal(id, part, blob)
     }
 
@@ -167,13 +157,7 @@ impl Journal {
 
 /// By its id, or by the beginning of one.
 async fn row_of(reader: &mut SqliteConnection, id: &str) -> Result<Option<SqliteRow>, Error> {
-    let mut rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM records WHERE id >= $1 AND id < $1 || char(1114111) ORDER BY id LIMIT 2"
-    )))
-    .bind(id)
-    .fetch_all(reader)
-    .await?
-    .into_iter();
+    let mut rows = sqlx::query(BY_PREFIX).bind(id).fetch_all(reader).await?.into_iter();
     let (first, second) = (rows.next(), rows.next());
     match (first, second) {
         // The shortest comes first: an id that is the beginning of another is meant itself.
@@ -203,4 +187,36 @@ fn entry(row: &SqliteRow) -> Result<Entry, Error> {
         took: Duration::from_micros(took),
         id,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+
+    use super::*;
+    use crate::schema;
+
+    #[tokio::test]
+    async fn no_query_reads_more_than_its_answer() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("journal.db");
+        schema::create_file(&path).unwrap();
+        let mut connection = crate::options(&path).connect().await.unwrap();
+        schema::migrate(&path, &mut connection).await.unwrap();
+        for (sql, index) in [
+            (OF, "records USING INDEX records_of_name (certname=?)"),
+            (BY_PREFIX, "records USING INDEX sqlite_autoindex_records_1 (id>? AND id<?)"),
+            (SINCE, "records USING INDEX records_in_time (kind=? AND at>?)"),
+            (BLOB_BY_NUMBER, "blobs USING INTEGER PRIMARY KEY (rowid=?)"),
+            (BLOB_BY_ADDRESS, "blobs USING INDEX sqlite_autoindex_blobs_1 (address=?)"),
+        ] {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+            let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            assert_eq!(plan[0].strip_prefix("SEARCH "), Some(index), "{sql}");
+            // Nothing is gone over whole, nothing sorted.
+            let dear = |step: &&String| step.contains("TEMP B-TREE") || step.starts_with("SCAN ");
+            assert_eq!(plan.iter().find(dear), None, "{sql}");
+        }
+    }
 }

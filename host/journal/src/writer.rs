@@ -46,6 +46,8 @@ pub(crate) struct Writer {
     pub(crate) connection: Option<SqliteConnection>,
     /// The number of the next record, above all that were given.
     pub(crate) next: i64,
+    /// The last group was lost, and it was said.
+    pub(crate) failing: bool,
 }
 
 /// A blob that is to be written.
@@ -104,8 +106,9 @@ impl Writer {
         match self.bounds.keep(connection, self.next, after).await {
             Ok(more) => more,
             Err(error) => {
-                tracing::warn!(error = %Error::from(error), "the journal could not be pruned; it will be tried again");
-                self.recover().await;
+                let error = Error::from(error);
+                tracing::warn!(%error, "the journal could not be pruned; it will be tried again");
+                self.recover(&error).await;
                 false
             }
         }
@@ -124,11 +127,11 @@ impl Writer {
                 self.counts.failed.fetch_add(count.saturating_sub(taken), Ordering::Relaxed);
             }
             Err(error) => {
-                tracing::error!(%error, decisions = count, "decisions are missing from the journal");
                 self.counts.failed.fetch_add(count, Ordering::Relaxed);
-                self.recover().await;
+                self.recover(error).await;
             }
         }
+        self.say(outcome.as_ref().err());
         let answers = match outcome {
             Ok(taken) => taken,
             Err(error) => vec![Err(error); replies.len()],
@@ -199,21 +202,34 @@ impl Writer {
     }
 
     /// Makes sure that nothing of a broken transaction is left for the next one to commit.
-    async fn recover(&mut self) {
+    async fn recover(&mut self, error: &Error) {
         let Some(mut connection) = self.connection.take() else { return };
         let sound = match sqlx::query("ROLLBACK").execute(&mut connection).await {
             Ok(_) => true,
             Err(error) => is_no_transaction(&error),
         };
-        let sound =
-            sound && sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut connection).await.is_ok();
+        let normal = sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut connection).await.is_ok();
         // After an error of the disk, what a connection remembers of it may not be what is there.
-        if sound && sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await.is_ok()
-        {
+        if sound && normal && !matches!(error, Error::Disk(_)) {
             self.connection = Some(connection);
         } else {
             let _ = connection.close().await;
         }
+    }
+
+    /// Says that decisions are missing, once, and once when none are any more.
+    fn say(&mut self, error: Option<&Error>) {
+        let failed = self.counts.failed.load(Ordering::Relaxed);
+        match error {
+            Some(error) if !self.failing => {
+                tracing::error!(%error, "decisions are missing from the journal, and will be until this ends");
+            }
+            None if self.failing => {
+                tracing::warn!(failed, "the journal is written again; so many decisions are missing from it");
+            }
+            _ => {}
+        }
+        self.failing = error.is_some();
     }
 }
 
@@ -321,6 +337,8 @@ async fn insert(
 
 #[cfg(test)]
 mod tests {
+    use sqlx::ConnectOptions;
+
     use super::*;
     use crate::{Journal, Kind, Mode, Record, Settings, schema};
 
@@ -358,6 +376,7 @@ mod tests {
             bounds: Bounds::new(Duration::from_secs(99), 1 << 30, crate::beside(path, "-wal")),
             connection: Some(connection),
             next: 1,
+            failing: false,
         }
     }
 
@@ -391,6 +410,22 @@ mod tests {
         let ids: Vec<_> = journal.of("node", 9).await.unwrap().into_iter().map(|e| e.id).collect();
         assert_eq!(ids, ["after", "before"]);
         assert_eq!(journal.get("after").await.unwrap().unwrap().input, record("", 1_000_000).input);
+    }
+
+    // faults row 23
+    #[tokio::test]
+    async fn after_an_error_of_the_disk_the_writer_goes_on_with_a_new_connection() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("journal.db");
+        let mut writer = writer(&path).await;
+        let broken = crate::options(&path).read_only(true).connect().await.unwrap();
+        writer.connection = Some(broken);
+        let refused = commit(&mut writer, "lost", 9).await;
+        assert!(matches!(refused, Err(Error::Disk(_))), "{refused:?}");
+        assert!(writer.connection.is_none() && writer.failing);
+        assert_eq!(commit(&mut writer, "after", 9).await.ok(), Some(()));
+        assert_eq!(pragma(&mut writer, "SELECT count(*) FROM records").await, 1);
+        assert!(!writer.failing);
     }
 
     #[tokio::test]
