@@ -213,7 +213,7 @@ mod tests {
             let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
             let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
-            assert_eq!(plan[0].strip_prefix("SEARCH "), Some(index), "{sql}");
+            assert!(plan.contains(&format!("SEARCH {index}")), "{sql}: {plan:?}");
             // Nothing is gone over whole, nothing sorted.
             let dear = |step: &&String| step.contains("TEMP B-TREE") || step.starts_with("SCAN ");
             assert_eq!(plan.iter().find(dear), None, "{sql}");
