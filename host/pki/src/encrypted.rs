@@ -100,12 +100,52 @@ fn legacy(text: &[u8]) -> KeyError {
 
 fn bounded(parameters: &pbes2::Parameters<'_>) -> Result<(), KeyError> {
     let fine = match &parameters.kdf {
-        pbes2::Kdf::Pbkdf2(kdf) => kdf.iteration_count <= MAX_ITERATIONS,
+        pbes2::Kdf::Pbkdf2(kdf) => (1..=MAX_ITERATIONS).contains(&kdf.iteration_count),
         pbes2::Kdf::Scrypt(kdf) => {
-            let memory = kdf.cost_parameter.checked_mul(128 * u64::from(kdf.block_size));
-            memory.is_some_and(|bytes| bytes <= MAX_MEMORY) && kdf.parallelization <= MAX_PARALLEL
+            let (cost, block) = (kdf.cost_parameter, u64::from(kdf.block_size));
+            // RFC 7914, section 2. The library takes the logarithm of a cost without a look at it.
+            let possible = cost > 1 && cost.is_power_of_two() && block > 0 && kdf.parallelization > 0;
+            let memory = cost.checked_mul(128 * block);
+            possible && memory.is_some_and(|bytes| bytes <= MAX_MEMORY) && kdf.parallelization <= MAX_PARALLEL
         }
         _ => false,
     };
     if fine { Ok(()) } else { Err(KeyError::Encryption("its cost is out of all proportion".into())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use pkcs8::der::Encode;
+    use pkcs8::pkcs5::pbes2::{Kdf, ScryptParams};
+
+    use super::*;
+
+    // faults row 43: what a fuzzer found, and its neighbours.
+    #[test]
+    fn a_key_file_of_an_impossible_cost_is_refused() {
+        let check = |cost_parameter, block_size, parallelization| {
+            let costly =
+                ScryptParams { salt: b"salt", cost_parameter, block_size, parallelization, key_length: None };
+            let mut parameters = pbes2::Parameters::scrypt_aes256cbc(
+                scrypt::Params::new(1, 1, 1, 32).unwrap(),
+                b"salt",
+                &[0; 16],
+            )
+            .unwrap();
+            parameters.kdf = Kdf::Scrypt(costly);
+            let encryption_algorithm = EncryptionScheme::Pbes2(parameters);
+            let info = EncryptedPrivateKeyInfo { encryption_algorithm, encrypted_data: &[0; 16] };
+            let text = pem::write(LABEL, &info.to_der().unwrap());
+            let error = open(text.as_bytes(), &Passphrase::new(b"secret".to_vec()).unwrap()).unwrap_err();
+            assert!(error.to_string().contains("out of all proportion"), "{cost_parameter}: {error}");
+        };
+        check(0, 8, 1);
+        check(1, 8, 1);
+        check(3, 8, 1);
+        check(1 << 30, 8, 1);
+        check(u64::MAX, 8, 1);
+        check(1 << 14, 0, 1);
+        check(1 << 14, 8, 0);
+        check(1 << 14, 8, 17);
+    }
 }
