@@ -1,6 +1,6 @@
 //! The signer's process.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +41,7 @@ pub fn run_child() -> Result<(), Error> {
         Ok((key, threads)) => serve(&key, threads, first.id, input),
         Err(error) => {
             let told = serde_json::to_vec(&error).map_err(misunderstood)?;
-            protocol::write(&mut Socket::open(), first.id, Kind::NotStarted, &told).map_err(misunderstood)
+            unless_gone(protocol::write(&mut Socket::open(), first.id, Kind::NotStarted, &told))
         }
     }
 }
@@ -76,8 +76,7 @@ fn serve(key: &Held, threads: usize, id: u64, input: BufReader<Socket>) -> Resul
         gate: Mutex::new(false),
         opened: Condvar::new(),
     };
-    let told =
-        |kind, body: &[u8]| protocol::write(&mut *lock(&desk.output), id, kind, body).map_err(misunderstood);
+    let told = |kind, body: &[u8]| unless_gone(protocol::write(&mut *lock(&desk.output), id, kind, body));
     let served = thread::scope(|scope| {
         let (ready, warm) = mpsc::channel();
         let closed = (0..threads)
@@ -184,6 +183,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A daemon that died meanwhile hears nothing any more; the next read finds the socket's end.
+fn unless_gone(written: io::Result<()>) -> Result<(), Error> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(misunderstood),
+    }
+}
+
 fn misunderstood(what: impl ToString) -> Error {
     Error::Protocol(what.to_string())
 }
@@ -198,17 +205,17 @@ impl Socket {
 }
 
 impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::io::read(self.0, buffer)?)
     }
 }
 
 impl Write for Socket {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(self.0, buffer)?)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
