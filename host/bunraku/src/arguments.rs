@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::Resettable;
 use clap::{Args, Parser, Subcommand};
 
 use crate::ca::arguments::Ca;
+use crate::config::ca::Address;
 
 /// A Puppet-compatible master whose decisions are made by sandboxed plugins.
 ///
@@ -141,4 +143,34 @@ pub enum Node {
         /// The node's certificate name.
         certname: String,
     },
+}
+
+/// Which daemon is asked: the one on this machine over its control socket, or one
+/// over the network with an administrator's certificate.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct Online {
+    /// A daemon on another machine; else the one of the configuration, over its control socket.
+    #[arg(long, value_name = "HOST[:PORT]", requires_all = ["cert", "key", "ca"])]
+    pub server: Option<Address>,
+    /// Your certificate, in PEM; one with pp_cli_auth, or named in ca.admins.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub key: Option<PathBuf>,
+    /// The CA's certificates: agents have them as ca.pem.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub ca: Option<PathBuf>,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How a result is printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Output {
+    /// Print JSON.
+    #[arg(long, help_heading = Resettable::Reset)]
+    pub json: bool,
 }

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod ca;
+mod call;
 mod config;
 mod csr;
 mod embedded;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, Resettable};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use pki::KeyKind;
 
+use crate::arguments::{Online, Output};
 use crate::config::ca::Address;
 use crate::config::reader::parse_duration;
 
@@ -355,34 +356,4 @@ impl Names {
         }
         out
     }
-}
-
-/// Where the CA is that is asked: over the control socket of the daemon on this
-/// machine, or over the network with an administrator's certificate.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Connection")]
-pub struct Online {
-    /// A CA on another machine; else the daemon of the configuration, over its control socket.
-    #[arg(long, value_name = "HOST[:PORT]", requires_all = ["cert", "key", "ca"])]
-    pub server: Option<Address>,
-    /// Your certificate, in PEM; one with pp_cli_auth, or named in ca.admins.
-    #[arg(long, value_name = "FILE", requires = "server")]
-    pub cert: Option<PathBuf>,
-    /// Its key.
-    #[arg(long, value_name = "FILE", requires = "server")]
-    pub key: Option<PathBuf>,
-    /// The CA's certificates: agents have them as ca.pem.
-    #[arg(long, value_name = "FILE", requires = "server")]
-    pub ca: Option<PathBuf>,
-    /// How it is printed.
-    #[command(flatten)]
-    pub output: Output,
-}
-
-/// How a result is printed.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Output {
-    /// Print JSON.
-    #[arg(long, help_heading = Resettable::Reset)]
-    pub json: bool,
 }

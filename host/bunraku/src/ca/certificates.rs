@@ -8,11 +8,11 @@ use client::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::arguments::Online;
-use super::call::{Call, said, segment};
 use super::list::{Entry, status, statuses};
 use super::say;
 use super::tally::Tally;
+use crate::arguments::Online;
+use crate::call::{Call, said, segment};
 use crate::config::Config;
 use crate::print::count;
 use crate::setup::Failure;
@@ -31,7 +31,7 @@ pub async fn sign(
 ) -> Result<(), Failure> {
     one_of(!names.is_empty(), all, "--all")?;
     alone_of(fingerprint, &names)?;
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let mut tally = Tally::of("certname", online.output);
     let wanted: Vec<(String, Option<String>)> = if all {
         alone(statuses(&call, "requested").await?, &mut tally)
@@ -60,7 +60,7 @@ pub async fn revoke(
     online: &Online,
 ) -> Result<(), Failure> {
     one_of(!names.is_empty(), !serials.is_empty(), "--serial")?;
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let (key, things) = if names.is_empty() { ("serial", serials) } else { ("certname", &*names) };
     let revoking = async |thing: &String| {
         let body = object([(key, Some(thing.as_str().into())), ("reason", reason.map(Value::from))]);
@@ -86,7 +86,7 @@ pub async fn revoke(
 /// `bunraku ca clean`.
 pub async fn clean(config: &Config, names: Vec<String>, online: &Online) -> Result<(), Failure> {
     some(&names)?;
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let cleaning = async |name: &String| {
         let answered = call.ask(Method::DELETE, &status_of(name), None).await?;
         Ok(expect(
@@ -109,7 +109,7 @@ pub async fn delete(
 ) -> Result<(), Failure> {
     one_of(!names.is_empty(), expired || revoked, "--expired or --revoked")?;
     alone_of(fingerprint, &names)?;
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let tally = Tally::of("certname", online.output);
     let now = OffsetDateTime::now_utc();
     let ended = |entry: &Entry| entry.not_after().is_some_and(|end| end <= now);
@@ -157,7 +157,7 @@ pub async fn delete(
 /// `bunraku ca renew` of nodes.
 pub async fn renew(config: &Config, names: Vec<String>, online: &Online) -> Result<(), Failure> {
     some(&names)?;
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let renewing = async |name: &String| {
         let body = json!({"certname": name});
         let answered = call.ask(Method::POST, "/bunraku/v1/ca/renew", Some(&body)).await?;
@@ -170,7 +170,7 @@ pub async fn renew(config: &Config, names: Vec<String>, online: &Online) -> Resu
 
 /// `bunraku ca prune`.
 pub async fn prune(config: &Config, online: &Online) -> Result<(), Failure> {
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let answered = call.ask(Method::POST, "/bunraku/v1/ca/prune", Some(&json!({}))).await?;
     let pruned = success(&answered).map_err(Failure::new)?;
     let number = |key: &str| pruned.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -283,8 +283,8 @@ pub fn some(names: &[String]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::arguments::Output;
     use super::*;
+    use crate::arguments::Output;
 
     // faults row 14
     #[test]

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use client::Method;
 use serde_json::Value;
 
-use super::arguments::Online;
-use super::call::{Call, said};
 use super::list::{instant, text};
+use crate::arguments::Online;
+use crate::call::{Call, said};
 use crate::config::Config;
 use crate::print::{out, table};
 use crate::setup::Failure;
@@ -23,7 +23,7 @@ pub async fn run(
     install: &[PathBuf],
     online: &Online,
 ) -> Result<(), Failure> {
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     if !install.is_empty() {
         return upload(&call, install, online).await;
     }

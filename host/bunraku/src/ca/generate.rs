@@ -11,10 +11,10 @@ use pki::{Certificate, Certname, KeyKind, SigningKey};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Map, Value, json};
 
-use super::arguments::Online;
-use super::call::{Call, said};
 use super::certificates::{object, some};
 use super::tally::Tally;
+use crate::arguments::Online;
+use crate::call::{Call, said};
 use crate::config::Config;
 use crate::setup::Failure;
 
@@ -37,7 +37,7 @@ pub struct Wanted {
 /// Generates each, and writes its files.
 pub async fn run(config: &Config, wanted: &Wanted, online: &Online) -> Result<(), Failure> {
     some(&wanted.names)?;
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     std::fs::create_dir_all(&wanted.out).map_err(|e| cannot("make", &wanted.out, &e))?;
     let mut tally = Tally::of("certname", online.output);
     for name in &wanted.names {

@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::arguments::Online;
-use super::call::{Call, said, segment};
 use super::tally::SOME;
+use crate::arguments::Online;
+use crate::call::{Call, said, segment};
 use crate::config::Config;
 use crate::print::{count, out, printable};
 use crate::setup::Failure;
@@ -36,7 +36,7 @@ struct Listed {
 
 /// Prints the list.
 pub async fn run(config: &Config, all: bool, names: &[String], online: &Online) -> Result<(), Failure> {
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let mut listed = Listed::default();
     if names.is_empty() {
         for (state, _) in STATES.into_iter().take(if all { STATES.len() } else { 1 }) {

@@ -3,10 +3,11 @@
 use client::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::arguments::{Masters, Online};
-use super::call::{Call, said, segment};
+use super::arguments::Masters;
 use super::list::{instant, text};
 use super::tally::Tally;
+use crate::arguments::Online;
+use crate::call::{Call, said, segment};
 use crate::config::Config;
 use crate::print::{out, table};
 use crate::setup::Failure;
@@ -19,7 +20,7 @@ pub async fn run(config: &Config, command: Option<Masters>, online: Online) -> R
         None => list(config, &online).await,
         Some(Masters::List { online }) => list(config, &online).await,
         Some(Masters::Add { name, dns_alt_names, online }) => {
-            let call = Call::new(config, &online)?;
+            let call = Call::ca(config, &online)?;
             let mut tally = Tally::of("certname", online.output);
             let body = json!({"dns_alt_names": dns_alt_names});
             let answered = call.ask(Method::PUT, &format!("{PATH}/{}", segment(&name)), Some(&body)).await?;
@@ -37,7 +38,7 @@ pub async fn run(config: &Config, command: Option<Masters>, online: Online) -> R
             tally.finish("")
         }
         Some(Masters::Rm { names, online }) => {
-            let call = Call::new(config, &online)?;
+            let call = Call::ca(config, &online)?;
             let mut tally = Tally::of("certname", online.output);
             for name in &names {
                 let answered = call.ask(Method::DELETE, &format!("{PATH}/{}", segment(name)), None).await?;
@@ -58,7 +59,7 @@ pub async fn run(config: &Config, command: Option<Masters>, online: Online) -> R
 }
 
 async fn list(config: &Config, online: &Online) -> Result<(), Failure> {
-    let call = Call::new(config, online)?;
+    let call = Call::ca(config, online)?;
     let answer = call.json(PATH).await?;
     if online.output.json {
         out(&format!("{answer}\n"));

@@ -1,11 +1,10 @@
 //! `bunraku ca`: the certificate authority from the command line.
 //!
-//! Most commands ask a running CA as any client does (`call.rs`), so that there
+//! Most commands ask a running CA as any client does (`../call.rs`), so that there
 //! is one place that changes anything. The few that need the CA at rest open
 //! its store themselves (`offline.rs`), and say so where a daemon has it.
 
 pub mod arguments;
-mod call;
 mod certificates;
 mod crl;
 mod generate;
@@ -14,10 +13,10 @@ mod masters;
 mod offline;
 mod tally;
 
-use crate::arguments::Common;
+use crate::arguments::{Common, Online, Output};
 use crate::setup::{self, Failure};
 
-use arguments::{Ca, Online, Output};
+use arguments::Ca;
 
 /// Runs one of the CA's commands.
 pub async fn run(common: &Common, command: Ca) -> Result<(), Failure> {

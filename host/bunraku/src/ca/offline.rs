@@ -14,9 +14,9 @@ use signer::InProcess;
 use store::Store;
 use time::OffsetDateTime;
 
-use super::arguments::Output;
 use super::say;
 use super::tally::SOME;
+use crate::arguments::Output;
 use crate::config::Config;
 use crate::print::{Progress, count, out, printable, when};
 use crate::setup::{self, Failure};

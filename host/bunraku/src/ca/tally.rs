@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::arguments::Output;
+use crate::arguments::Output;
 use crate::print::{out, printable};
 use crate::setup::Failure;
 

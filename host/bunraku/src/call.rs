@@ -1,5 +1,5 @@
-//! Asks a running CA: over the control socket of the daemon of this
-//! configuration, or over the network as an administrator.
+//! Asks a running daemon: over the control socket of this configuration's, or
+//! over the network as an administrator.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use pki::{Certificate, Identity};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::arguments::Online;
+use crate::arguments::Online;
 use crate::config::Config;
 use crate::setup::Failure;
 
@@ -22,19 +22,33 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 const LONGEST: usize = 4 << 30;
 const LONG: Duration = Duration::from_secs(600);
 
-/// A CA that can be asked.
+/// A daemon that can be asked.
 pub struct Call {
     client: Client,
     local: bool,
 }
 
 impl Call {
-    /// Whom the arguments and the configuration name.
+    /// The CA that the arguments and the configuration name.
     ///
     /// # Errors
     /// With exit code 2 where the CA is elsewhere and nobody says how to reach
     /// it, and where certificates or keys cannot be read.
-    pub fn new(config: &Config, online: &Online) -> Result<Call, Failure> {
+    pub fn ca(config: &Config, online: &Online) -> Result<Call, Failure> {
+        match &config.ca.follows {
+            Some(follows) if online.server.is_none() => Err(wrong(format_args!(
+                "this is a catalog master, its CA is {server}: run this there, or say --server {server} --cert FILE --key FILE --ca FILE",
+                server = follows.server
+            ))),
+            _ => Call::daemon(config, online),
+        }
+    }
+
+    /// The daemon that the arguments and the configuration name, be it the CA or a catalog master.
+    ///
+    /// # Errors
+    /// With exit code 2 where certificates or keys cannot be read.
+    pub fn daemon(config: &Config, online: &Online) -> Result<Call, Failure> {
         let local = online.server.is_none();
         let target = match (&online.server, &online.cert, &online.key, &online.ca) {
             (Some(server), Some(cert), Some(key), Some(ca)) => {
@@ -49,15 +63,7 @@ impl Call {
                     identity: Some(identity),
                 }
             }
-            _ => {
-                if let Some(follows) = &config.ca.follows {
-                    return Err(wrong(format_args!(
-                        "this is a catalog master, its CA is {server}: run this there, or say --server {server} --cert FILE --key FILE --ca FILE",
-                        server = follows.server
-                    )));
-                }
-                Target::Unix(config.server.control_socket.clone())
-            }
+            _ => Target::Unix(config.server.control_socket.clone()),
         };
         Ok(Call { client: Client::new(target).map_err(wrong)?, local })
     }
@@ -65,7 +71,7 @@ impl Call {
     /// Asks, and gives the answer whatever its status, but for refusals.
     ///
     /// # Errors
-    /// Nobody answers, or the CA lets us not.
+    /// Nobody answers, or the daemon lets us not.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
         let body = body.map(|value| ("application/json", value.to_string().into()));
         self.send(method, path, body).await
@@ -84,7 +90,7 @@ impl Call {
         let answered = self.client.request(method, path, body).await.map_err(|error| match error {
             client::Error::Connect { reason, .. } if self.local && reason.ends_with("running?") => {
                 Failure::new(format_args!(
-                    "no daemon answers at {}: start it with `bunraku serve`, or name a CA with --server HOST --cert FILE --key FILE --ca FILE",
+                    "no daemon answers at {}: start it with `bunraku serve`, or name another one with --server HOST --cert FILE --key FILE --ca FILE",
                     self.client.at()
                 ))
             }
