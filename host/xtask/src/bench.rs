@@ -17,6 +17,8 @@ pub enum What {
     Catalog,
     /// From request to certificate, beside the bare key; and a CA of 100,000 certificates.
     Ca,
+    /// Enrolments and catalogs while the plugins are swapped a thousand times.
+    Swap,
 }
 
 /// Builds and runs one benchmark.
@@ -25,12 +27,13 @@ pub fn run(root: &Path, what: What) -> Result<()> {
     let mut bench = Command::new("cargo");
     bench.current_dir(root);
     match what {
-        What::Ca => {
+        What::Ca | What::Swap => {
             needs::ensure(needs::CRASH)?;
             let build = ["build", "--release", "--locked", "--bins", "--package"];
             shell::run(bench.args(build).args(["bunraku", "--package", "bunraku-tests"]))?;
             let built = shell::target(root).join("release");
-            bench = Command::new(built.join("bench-ca"));
+            let program = if matches!(what, What::Ca) { "bench-ca" } else { "bench-swap" };
+            bench = Command::new(built.join(program));
             bench.env("BUNRAKU_BIN", built.join("bunraku"));
             &mut bench
         }

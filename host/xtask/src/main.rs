@@ -93,8 +93,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let root =
-        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("no workspace around xtask")?;
+    // Of this run: a target folder may be shared by several clones.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&own).ancestors().nth(2).context("no workspace around xtask")?;
     match Arguments::parse().task {
         Task::Plugins => plugins::build(root).map(drop),
         Task::Build => build(root),
