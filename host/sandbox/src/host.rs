@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What the host's asynchronous answers come in.
@@ -130,7 +131,7 @@ impl HostError {
 }
 
 /// What is known of an object without its body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectInfo {
     /// Its key.
     pub key: String,
@@ -145,7 +146,7 @@ pub struct ObjectInfo {
 }
 
 /// A part of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByteRange {
     /// The first byte.
     pub start: u64,
@@ -154,11 +155,12 @@ pub struct ByteRange {
 }
 
 /// An object.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Object {
     /// What is known of it.
     pub info: ObjectInfo,
     /// Its bytes.
+    #[serde(with = "crate::bytes")]
     pub body: Vec<u8>,
 }
 
@@ -170,7 +172,7 @@ impl std::fmt::Debug for Object {
 }
 
 /// One page of keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// In key order.
     pub objects: Vec<ObjectInfo>,
@@ -181,7 +183,7 @@ pub struct Listing {
 }
 
 /// Which exported resources are wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceQuery {
     /// The type, as catalogs write it.
     pub resource_type: String,
@@ -194,7 +196,7 @@ pub struct ResourceQuery {
 }
 
 /// A resource that a node exported.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExportedResource {
     /// The type, as catalogs write it.
     pub resource_type: String,
@@ -209,7 +211,7 @@ pub struct ExportedResource {
 }
 
 /// One page of exported resources.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResourcePage {
     /// Ordered by type, title and exporter.
     pub resources: Vec<ExportedResource>,
@@ -218,7 +220,7 @@ pub struct ResourcePage {
 }
 
 /// Some facts of a node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeFacts {
     /// Its certname.
     pub node: String,
@@ -227,7 +229,7 @@ pub struct NodeFacts {
 }
 
 /// One page of nodes.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodePage {
     /// Ordered by certname.
     pub nodes: Vec<NodeFacts>,

@@ -13,6 +13,7 @@
 //! never a verdict.
 
 mod bindings;
+mod bytes;
 mod cache;
 mod call;
 mod contract;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Whether the answer of a call will be acted on.
@@ -32,7 +33,7 @@ pub struct CallContext {
 }
 
 /// A node as its client certificate presents it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trusted {
     /// Its name.
     pub certname: String,
@@ -45,7 +46,7 @@ pub struct Trusted {
 }
 
 /// Another name that a request asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AltName {
     /// `dns`, `ip`, `uri` or `email`.
     pub kind: String,
@@ -54,7 +55,8 @@ pub struct AltName {
 }
 
 /// Why a request is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Occasion {
     /// The CA holds no certificate for this name.
     First,
@@ -65,13 +67,14 @@ pub enum Occasion {
 }
 
 /// A certificate signing request that the host has checked.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Csr {
     /// The name it asks for.
     pub certname: String,
     /// SHA-256 of the DER, lower-case hex.
     pub fingerprint: String,
     /// The request itself.
+    #[serde(with = "crate::bytes")]
     pub der: Vec<u8>,
     /// `rsa`, `ec-p256`, `ec-p384`, `ec-p521` or `ed25519`.
     pub key_algorithm: String,
@@ -160,7 +163,7 @@ impl fmt::Display for Failure {
 }
 
 /// A node to be classified.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Who it is.
     pub trusted: Trusted,
@@ -202,7 +205,7 @@ pub enum Outcome {
 }
 
 /// One class of one node, to be turned into resources.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProvideRequest {
     /// Who it is.
     pub node: Trusted,

@@ -1,0 +1,50 @@
+//! Bytes as JSON: a text where they are one, `{"base64": …}` where they are not.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Form<T> {
+    Text(T),
+    Other { base64: String },
+}
+
+pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Form::Text(text),
+        Err(_) => Form::Other { base64: STANDARD.encode(bytes) },
+    }
+    .serialize(serializer)
+}
+
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    match Form::<String>::deserialize(deserializer)? {
+        Form::Text(text) => Ok(text.into_bytes()),
+        Form::Other { base64 } => STANDARD.decode(base64).map_err(D::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+    use serde_json::{from_value, json, to_value};
+
+    #[derive(Serialize, Deserialize)]
+    struct Held(#[serde(with = "super")] Vec<u8>);
+
+    #[test]
+    fn bytes_come_back_as_they_went() {
+        let check = |bytes: &[u8], expected| {
+            let json = to_value(Held(bytes.to_vec())).unwrap();
+            assert_eq!(json, expected);
+            assert_eq!(from_value::<Held>(json).unwrap().0, bytes);
+        };
+        check(b"", json!(""));
+        check("classes: [é]\n".as_bytes(), json!("classes: [é]\n"));
+        check(b"\x30\x82\xff\x00", json!({"base64": "MIL/AA=="}));
+        assert!(from_value::<Held>(json!({"base64": "?"})).is_err());
+    }
+}
