@@ -58,9 +58,15 @@ pub struct Response {
     pub date: Option<SystemTime>,
     /// All of its body.
     pub body: Bytes,
+    headers: HeaderMap,
 }
 
 impl Response {
+    /// The first header of that name, if it is readable.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// The body for a person: one line of at most 500 characters, escaped.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).trim().escape_debug().take(MAX_TEXT).collect()
@@ -234,6 +240,7 @@ impl Client {
             content_type: text(CONTENT_TYPE).map(str::to_owned),
             date: text(DATE).and_then(|date| httpdate::parse_http_date(date).ok()),
             body,
+            headers: head.headers,
         })
     }
 }

@@ -96,6 +96,21 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Which rule it is, counted from 1.
+    pub fn rule(&self) -> usize {
+        match self {
+            Error::Empty { rule }
+            | Error::TooLong { rule, .. }
+            | Error::TooManyStars { rule, .. }
+            | Error::Character { rule, .. }
+            | Error::Shape { rule, .. }
+            | Error::Nobody { rule, .. }
+            | Error::Unreachable { rule, .. } => *rule,
+        }
+    }
+}
+
 impl Rules {
     /// Reads rules of a pattern and the approvals it requires.
     ///

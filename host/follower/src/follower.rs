@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use client::{Client, Roots};
 use pki::{Bundle, Freshness, Identity, SigningKey, Trust};
+use serde::Deserialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
@@ -34,6 +36,7 @@ pub(crate) struct Inner {
     pub key: SigningKey,
     pub trust: watch::Sender<Arc<Trust>>,
     pub identity: watch::Sender<Arc<Identity>>,
+    pub plugin_set: watch::Sender<Option<Arc<PushedSet>>>,
     /// There is something to tell the CA: a new list is in force, or a new connection has come about.
     pub report: Notify,
     pub reconnects: AtomicU64,
@@ -62,6 +65,22 @@ pub struct FollowState {
     pub refused: u64,
     /// How often since the start the stream broke or could not be held.
     pub reconnects: u64,
+}
+
+/// A set of plugins that decides at the CA. What it means is for whoever puts plugins in force.
+#[derive(Clone, PartialEq, Deserialize)]
+pub struct PushedSet {
+    /// Its id.
+    pub id: String,
+    /// What to make it from. It may hold secrets.
+    pub spec: Value,
+}
+
+/// Without what may hold secrets.
+impl std::fmt::Debug for PushedSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PushedSet").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// What became of an offer.
@@ -115,6 +134,7 @@ impl Follower {
             written: AtomicU64::new(trust.number),
             trust: watch::Sender::new(trust),
             identity: watch::Sender::new(Arc::new(own)),
+            plugin_set: watch::Sender::new(None),
             report: Notify::new(),
             reconnects: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -154,6 +174,24 @@ impl Follower {
     /// Follows [`Follower::identity`].
     pub fn watch_identity(&self) -> watch::Receiver<Arc<Identity>> {
         self.inner.identity.subscribe()
+    }
+
+    /// Follows the set of plugins that decides at the CA: none before it has told of one.
+    pub fn watch_plugin_set(&self) -> watch::Receiver<Option<Arc<PushedSet>>> {
+        self.inner.plugin_set.subscribe()
+    }
+
+    /// Gets something of the CA with this master's certificate, such as a component.
+    ///
+    /// # Errors
+    /// When there is no whole answer; an answer of any status is one.
+    pub async fn get(&self, path: &str) -> Result<client::Response, Error> {
+        Ok(self.inner.client().await?.request(client::Method::GET, path, None).await?)
+    }
+
+    /// The CA, as messages name it: `HOST:PORT`.
+    pub fn at(&self) -> String {
+        contact::at(&self.inner.settings)
     }
 
     /// Follows the CA for as long as it is polled: spawn it, and abort it to end. Also renews the master's

@@ -23,6 +23,9 @@
 //! Puppet CA with an infrastructure CRL that is the infrastructure's list alone, which is all such a CA
 //! tells anyone.
 //!
+//! The stream also tells which set of plugins decides at the CA ([`Follower::watch_plugin_set`]). It is passed on
+//! as it is: whether it goes live here is decided elsewhere.
+//!
 //! What it never does: enrol anew by itself with another CA (that is a person's act: remove the folder),
 //! sign anything, or answer agents. Look instead at crate `ca` for the authority, at `pki` for the checks,
 //! and at `client` for the wire.
@@ -41,5 +44,5 @@ mod stream;
 mod wait;
 
 pub use error::Error;
-pub use follower::{FollowState, Follower};
+pub use follower::{FollowState, Follower, PushedSet};
 pub use settings::{Pin, Settings};

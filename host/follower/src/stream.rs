@@ -10,11 +10,11 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::Error;
 use crate::contact::{BUNDLE, LISTS};
 use crate::follower::{Inner, Taken, UNWRITTEN};
 use crate::judge::Offer;
 use crate::wait::{Backoff, Said};
+use crate::{Error, PushedSet};
 
 /// A CA says that it lives every 2 s.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -26,9 +26,11 @@ const TICK: Duration = Duration::from_secs(5);
 const STREAM: &str = "/bunraku/v1/ca/stream";
 const ENFORCING: &str = "/bunraku/v1/ca/enforcing";
 
-/// A line of the stream: a bundle with its lists, or a sign of life. More fields may come.
+/// A line of the stream: a bundle with its lists, the plugins that decide at the CA, or a sign of life.
+/// More fields may come.
 #[derive(Deserialize)]
 struct Line {
+    plugin_set: Option<PushedSet>,
     bundle: Option<String>,
     crls: Option<String>,
     agents_crls: Option<String>,
@@ -130,6 +132,9 @@ impl Inner {
                 return Some(Taken::Refused);
             }
         };
+        if let Some(pushed) = line.plugin_set {
+            self.plugin_set.send_replace(Some(Arc::new(pushed)));
+        }
         let held = self.held();
         let offer = Offer {
             crls: line.crls?,

@@ -177,6 +177,29 @@ async fn what_is_known_already_and_what_is_unknown_changes_nothing() {
 }
 
 #[tokio::test]
+async fn the_plugins_of_the_ca_are_passed_on_beside_the_lists() {
+    let fake = Fake::start(Authority::root("Test CA")).await;
+    let temp = tempdir().unwrap();
+    let following = follow_fake(&fake, temp.path()).await;
+    let mut told = following.follower.watch_plugin_set();
+    assert!(told.borrow_and_update().is_none());
+    fake.push(r#"{"plugin_set":{"id":"one","spec":{"plugins":[{"settings":{"token":"hush"}}]}}}"#);
+    told.changed().await.unwrap();
+    let pushed = told.borrow_and_update().clone().unwrap();
+    assert_eq!(
+        (pushed.id.as_str(), &pushed.spec["plugins"][0]["settings"]["token"]),
+        ("one", &"hush".into())
+    );
+    assert!(!format!("{pushed:?}").contains("hush"));
+    // What is no set is refused, and what was told stays.
+    fake.push(r#"{"plugin_set":{"id":2}}"#);
+    fake.publish(2, &fake.authority().lists(2, &[]));
+    following.number(2).await;
+    assert!(!told.has_changed().unwrap());
+    assert_eq!(following.follower.state(now()).refused, 1);
+}
+
+#[tokio::test]
 async fn a_renewed_ca_is_followed_and_another_one_is_not() {
     let root = Authority::root("Test Root");
     let fake = Fake::start(root.below("Test CA")).await;
