@@ -132,7 +132,7 @@ impl Master {
                 node_parameters: found.parameters.clone(),
             };
             let (call, _) = self.decider.call(&asking, plugin);
-            match plugin.plugin.provide(call, &asked).await {
+            match plugin.plugin.provide(call, &asked).await.answer {
                 Ok(fragment) => compiler.answer(convert::fragment(fragment)).map_err(refused)?,
                 Err(error) => {
                     let reason = match error {

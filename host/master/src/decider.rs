@@ -107,7 +107,7 @@ impl Decider {
                 continue;
             };
             let (call, reach) = self.call(&asking, plugin);
-            let answer = match plugin.plugin.decide(call, &csr).await {
+            let answer = match plugin.plugin.decide(call, &csr).await.answer {
                 // Not an opinion that holds until the object changes, but one to ask for again.
                 Ok(sandbox::Verdict::Pending(reason)) if reach.is_late() => Answer::Failure(reason),
                 Ok(verdict) => convert::answer(verdict),
@@ -135,7 +135,7 @@ impl Decider {
         while let Step::Ask(name) = chain.next() {
             let Some(plugin) = set.plugin(&name) else { return Err(Unclassified::NoMatch) };
             let (call, reach) = self.call(&asking, plugin);
-            let said = plugin.plugin.classify(call, node).await;
+            let said = plugin.plugin.classify(call, node).await.answer;
             late |= matches!(said, Err(CallError::Timeout(_) | CallError::Busy(_)));
             // Out of time is out of time, whatever the plugin made of it.
             late |= said.is_err() && reach.is_late();

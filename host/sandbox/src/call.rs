@@ -16,7 +16,7 @@ use crate::limiter::Limiter;
 use crate::log::Log;
 use crate::text::one_line;
 use crate::wasi::Wasi;
-use crate::{CallError, Host, HostError, Settings};
+use crate::{Answered, CallError, CallStats, Host, HostError, Settings};
 
 /// What all plugins of a sandbox share.
 pub(crate) struct Shared {
@@ -51,6 +51,7 @@ pub(crate) struct State {
     clock: Arc<Clock>,
     host_calls: Count,
     host_time: Duration,
+    waited: Duration,
 }
 
 /// What a call is made with, besides its question.
@@ -79,14 +80,14 @@ impl Shared {
         pre: &InstancePre<State>,
         circumstances: Circumstances,
         question: Q,
-    ) -> Result<Q::Answer, CallError> {
+    ) -> Answered<Q::Answer> {
         let deadline = circumstances.deadline;
         // Outlives the store, so that a permit always means a free slot.
         let _permit = match self.slots.try_acquire() {
             Ok(permit) => permit,
             Err(_) => match timeout(deadline, self.slots.acquire()).await {
                 Ok(Ok(permit)) => permit,
-                _ => return Err(CallError::Busy(self.settings.slots)),
+                _ => return Answered::not_asked(CallError::Busy(self.settings.slots)),
             },
         };
         let clock = Arc::new(Clock::start(deadline));
@@ -107,7 +108,14 @@ impl Shared {
         };
         let state = store.data_mut();
         state.log.finish(&*state.host);
-        answer.map_err(|error| self.reason(&error, store.data(), deadline))
+        let state = store.data();
+        let stats = CallStats {
+            took: state.clock.start.elapsed(),
+            waited: state.waited,
+            memory_bytes: u64::try_from(state.limiter.held()).unwrap_or(u64::MAX),
+        };
+        let answer = answer.map_err(|error| self.reason(&error, state, deadline));
+        Answered { answer, stats }
     }
 
     fn store(&self, with: Circumstances, clock: Arc<Clock>) -> Store<State> {
@@ -125,6 +133,7 @@ impl Shared {
                 clock,
                 host_calls: Count { left: settings.host_calls },
                 host_time: settings.host_time,
+                waited: Duration::ZERO,
             },
         );
         store.limiter(|state| &mut state.limiter);
@@ -186,8 +195,11 @@ impl State {
         let started = self.clock.pause();
         let answer = timeout(self.host_time, answer).await;
         let spent = self.clock.resume(started);
+        self.waited = self.waited.saturating_add(spent);
         self.host_time = self.host_time.saturating_sub(spent);
-        answer.unwrap_or_else(|_| Err(HostError::Limit("the host's time for this call is used up".into())))
+        answer.unwrap_or_else(|_| {
+            Err(HostError::Unavailable("the host's time for this call is used up".into()))
+        })
     }
 
     /// Nanoseconds before the deadline.

@@ -75,6 +75,67 @@ pub trait Host: Send + Sync {
         let _ = (equals, select, cursor);
         Box::pin(std::future::ready(Err(HostError::ungranted_stored_config())))
     }
+
+    /// The answer to an HTTP request.
+    fn http<'a>(&'a self, request: &'a HttpRequest) -> BoxFuture<'a, Result<HttpResponse, HostError>> {
+        let _ = request;
+        Box::pin(std::future::ready(Err(HostError::Denied("http is not granted to this plugin".into()))))
+    }
+}
+
+/// An HTTP request of a plugin.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// Such as `GET`.
+    pub method: String,
+    /// The whole of it, as the plugin wrote it.
+    pub url: String,
+    /// Names in lower case, in the plugin's order.
+    #[serde(with = "crate::bytes::fields")]
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// At most [`Settings::http_request_bytes`](crate::Settings::http_request_bytes).
+    #[serde(with = "crate::bytes")]
+    pub body: Vec<u8>,
+}
+
+/// What came back for it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpResponse {
+    /// Such as 200.
+    pub status: u16,
+    /// In the order they came.
+    #[serde(with = "crate::bytes::fields")]
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The whole of it.
+    #[serde(with = "crate::bytes")]
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for HttpRequest {
+    /// Leaves out what may hold secrets: the query, the headers' values and the body.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("url", &self.url.split(['?', '#']).next())
+            .field("headers", &names(&self.headers))
+            .field("body", &self.body.len())
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for HttpResponse {
+    /// Leaves out what may hold secrets: the headers' values and the body.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpResponse")
+            .field("status", &self.status)
+            .field("headers", &names(&self.headers))
+            .field("body", &self.body.len())
+            .finish()
+    }
+}
+
+fn names(headers: &[(String, Vec<u8>)]) -> Vec<&str> {
+    headers.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 /// A host that grants nothing and drops the log, as at load.

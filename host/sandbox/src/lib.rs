@@ -12,6 +12,7 @@
 //! (`decide`, `catalog`). An answer that is missing is a [`CallError`] and
 //! never a verdict.
 
+mod answered;
 mod bindings;
 mod bytes;
 mod cache;
@@ -31,10 +32,11 @@ mod text;
 mod types;
 mod wasi;
 
+pub use answered::{Answered, CallStats};
 pub use error::{CallError, Error, LoadError};
 pub use host::{
-    BoxFuture, ByteRange, ExportedResource, Host, HostError, Level, Listing, NoHost, NodeFacts, NodePage,
-    Object, ObjectInfo, ResourcePage, ResourceQuery,
+    BoxFuture, ByteRange, ExportedResource, Host, HostError, HttpRequest, HttpResponse, Level, Listing,
+    NoHost, NodeFacts, NodePage, Object, ObjectInfo, ResourcePage, ResourceQuery,
 };
 pub use plugin::{Call, Plugin};
 pub use sandbox::Sandbox;

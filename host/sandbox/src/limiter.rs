@@ -13,6 +13,7 @@ pub(crate) const INSTANCES: u32 = 64;
 /// Bounds what a call holds, over all its memories, and remembers a refusal:
 /// most guests end in `unreachable` after one, which says nothing by itself.
 pub(crate) struct Limiter {
+    memory_bytes: usize,
     memory_left: usize,
     elements_left: usize,
     refused: bool,
@@ -20,7 +21,12 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     pub(crate) fn new(memory_bytes: usize) -> Self {
-        Limiter { memory_left: memory_bytes, elements_left: TABLE_ELEMENTS, refused: false }
+        Limiter { memory_bytes, memory_left: memory_bytes, elements_left: TABLE_ELEMENTS, refused: false }
+    }
+
+    /// Bytes of linear memory held; a memory never shrinks, so at the end it is the most that was.
+    pub(crate) fn held(&self) -> usize {
+        self.memory_bytes.saturating_sub(self.memory_left)
     }
 
     pub(crate) fn refused(&self) -> bool {
@@ -91,6 +97,7 @@ mod tests {
         assert!(limiter.memory_growing(0, MIB, None).unwrap());
         assert!(limiter.memory_growing(0, MIB, None).unwrap());
         assert!(!limiter.refused());
+        assert_eq!(limiter.held(), 2 * MIB);
         assert!(!limiter.memory_growing(MIB, MIB + 65536, None).unwrap());
         assert!(limiter.refused());
     }

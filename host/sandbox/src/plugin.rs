@@ -13,14 +13,15 @@ use crate::bindings::exports::bunraku::plugin::{
 };
 use crate::call::{Circumstances, Question, Shared, State};
 use crate::{
-    CallContext, CallError, ClassInfo, Csr, Failure, Fragment, Host, Kinds, Metadata, NoHost, Node, Outcome,
-    ProvideRequest, SettingsProblem, Verdict,
+    Answered, CallContext, CallError, ClassInfo, Csr, Failure, Fragment, Host, Kinds, Metadata, NoHost, Node,
+    Outcome, ProvideRequest, SettingsProblem, Verdict,
 };
 
 /// A loaded plugin. Every call runs in an instance of its own.
 pub struct Plugin {
     pub(crate) component: Checked,
     pub(crate) digest: String,
+    pub(crate) imports: Vec<String>,
     pub(crate) metadata: Metadata,
     pub(crate) classes: Vec<ClassInfo>,
 }
@@ -45,6 +46,12 @@ impl Plugin {
         &self.metadata
     }
 
+    /// The interfaces that it imports, with their versions, in order: what it
+    /// could reach if everything were granted.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
     /// What it can be asked.
     pub fn kinds(&self) -> Kinds {
         self.component.exports.kinds()
@@ -59,35 +66,41 @@ impl Plugin {
     pub async fn validate_settings(&self, settings: &Value) -> Result<Vec<SettingsProblem>, CallError> {
         let component = &self.component;
         let question = Validate { export: &component.exports.manifest, settings: settings.to_string() };
-        let problems = component.ask(component.nothing_granted(), question).await?;
+        let problems = component.ask(component.nothing_granted(), question).await.answer?;
         Ok(problems.into_iter().map(Into::into).collect())
     }
 
     /// Asks whether a request is to be signed.
-    pub async fn decide(&self, call: Call, csr: &Csr) -> Result<Verdict, CallError> {
-        let exports = &self.component.exports;
-        let export = exports.approver.as_ref().ok_or(CallError::NotExported("csr-approval"))?;
+    pub async fn decide(&self, call: Call, csr: &Csr) -> Answered<Verdict> {
+        let Some(export) = &self.component.exports.approver else {
+            return Answered::not_asked(CallError::NotExported("csr-approval"));
+        };
         let (circumstances, context) = self.component.circumstances(call);
         let question = Decide { export, context, request: csr.into() };
-        Ok(self.component.ask(circumstances, question).await?.map_err(failed)?.into())
+        let answered = self.component.ask(circumstances, question).await;
+        answered.and_then(|answer| Ok(answer.map_err(failed)?.into()))
     }
 
     /// Asks what a node is.
-    pub async fn classify(&self, call: Call, node: &Node) -> Result<Outcome, CallError> {
-        let exports = &self.component.exports;
-        let export = exports.classifier.as_ref().ok_or(CallError::NotExported("node-classification"))?;
+    pub async fn classify(&self, call: Call, node: &Node) -> Answered<Outcome> {
+        let Some(export) = &self.component.exports.classifier else {
+            return Answered::not_asked(CallError::NotExported("node-classification"));
+        };
         let (circumstances, context) = self.component.circumstances(call);
         let question = Classify { export, context, node: node.into() };
-        self.component.ask(circumstances, question).await?.map_err(failed)?.try_into()
+        let answered = self.component.ask(circumstances, question).await;
+        answered.and_then(|answer| answer.map_err(failed)?.try_into())
     }
 
     /// Asks for the resources of a class.
-    pub async fn provide(&self, call: Call, request: &ProvideRequest) -> Result<Fragment, CallError> {
-        let exports = &self.component.exports;
-        let export = exports.provider.as_ref().ok_or(CallError::NotExported("resource-provision"))?;
+    pub async fn provide(&self, call: Call, request: &ProvideRequest) -> Answered<Fragment> {
+        let Some(export) = &self.component.exports.provider else {
+            return Answered::not_asked(CallError::NotExported("resource-provision"));
+        };
         let (circumstances, context) = self.component.circumstances(call);
         let question = Provide { export, context, request: request.into() };
-        self.component.ask(circumstances, question).await?.map_err(failed)?.try_into()
+        let answered = self.component.ask(circumstances, question).await;
+        answered.and_then(|answer| answer.map_err(failed)?.try_into())
     }
 }
 
@@ -115,7 +128,7 @@ pub(crate) struct Checked {
 impl Checked {
     /// What the plugin says of itself; an error inside tells how its types differ from the contract's.
     pub(crate) async fn describe(&self) -> Result<Result<Metadata, String>, CallError> {
-        match self.ask(self.at_load(), Describe(&self.exports)).await? {
+        match self.ask(self.at_load(), Describe(&self.exports)).await.answer? {
             Ok(metadata) => metadata.try_into().map(Ok),
             Err(difference) => Ok(Err(difference)),
         }
@@ -124,10 +137,11 @@ impl Checked {
     /// The classes it provides.
     pub(crate) async fn classes(&self) -> Result<Vec<ClassInfo>, CallError> {
         let Some(export) = &self.exports.provider else { return Ok(Vec::new()) };
-        self.ask(self.at_load(), Classes(export)).await?.into_iter().map(TryInto::try_into).collect()
+        let classes = self.ask(self.at_load(), Classes(export)).await.answer?;
+        classes.into_iter().map(TryInto::try_into).collect()
     }
 
-    async fn ask<Q: Question>(&self, with: Circumstances, question: Q) -> Result<Q::Answer, CallError> {
+    async fn ask<Q: Question>(&self, with: Circumstances, question: Q) -> Answered<Q::Answer> {
         self.shared.ask(&self.pre, with, question).await
     }
 

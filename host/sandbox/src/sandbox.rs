@@ -109,7 +109,11 @@ impl Sandbox {
     fn load_now(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
         let digest = hex::encode(Sha256::digest(bytes));
         let component = self.component(bytes, &digest)?;
-        let kinds = contract::check(&component.component_type(), &self.shared.engine)?;
+        let of_component = component.component_type();
+        let kinds = contract::check(&of_component, &self.shared.engine)?;
+        let mut imports: Vec<_> =
+            of_component.imports(&self.shared.engine).map(|(name, _)| name.to_owned()).collect();
+        imports.sort_unstable();
         let differs = |error: wasmtime::Error| LoadError::WrongTypes(one_line(&format!("{error:#}")));
         let pre = self.linker.instantiate_pre(&component).map_err(differs)?;
         let exports = Exports::find(&pre, kinds).map_err(differs)?;
@@ -134,7 +138,7 @@ impl Sandbox {
         }) {
             return Err(LoadError::Metadata(format!("it provides the class {name} twice")));
         }
-        Ok(Plugin { component, digest, metadata, classes })
+        Ok(Plugin { component, digest, imports, metadata, classes })
     }
 
     fn component(&self, bytes: &[u8], digest: &str) -> Result<Component, LoadError> {

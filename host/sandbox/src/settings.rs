@@ -14,7 +14,7 @@ pub struct Settings {
     /// that it waits for the host. A call waits as long again for a free slot.
     pub deadline: Duration,
     /// How long all host calls of one call may take together. What comes later
-    /// is answered with [`HostError::Limit`](crate::HostError::Limit).
+    /// is answered with [`HostError::Unavailable`](crate::HostError::Unavailable).
     pub host_time: Duration,
     /// Bytes that a guest may hand to the host at once: its answer, or the
     /// arguments of one host call.
@@ -25,6 +25,10 @@ pub struct Settings {
     pub log_line_bytes: usize,
     /// Host calls of one call, log and clock not counted.
     pub host_calls: u32,
+    /// Bytes of the body of one HTTP request of a guest, and of the headers beside it.
+    pub http_request_bytes: usize,
+    /// Bytes of the body of the response, and of the headers beside it.
+    pub http_response_bytes: usize,
     /// Bytes of a component that is loaded.
     pub component_bytes: usize,
     /// How long compiling a component may take.
@@ -45,6 +49,8 @@ impl Default for Settings {
             log_lines: 100,
             log_line_bytes: 2048,
             host_calls: 1000,
+            http_request_bytes: 1 << 20,
+            http_response_bytes: 4 << 20,
             component_bytes: 64 << 20,
             compile_deadline: Duration::from_secs(60),
             load_deadline: Duration::from_secs(1),

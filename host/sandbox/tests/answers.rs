@@ -66,7 +66,7 @@ async fn everything_of_the_call_reaches_the_guest() {
 async fn a_classifier_reads_facts_nodes_and_its_settings() {
     let plugin = plugin(settings());
     let host = Arc::new(Recorder::default());
-    let outcome = plugin.classify(call(host.clone()), &node("any.example.test")).await;
+    let outcome = plugin.classify(call(host.clone()), &node("any.example.test")).await.answer;
     let Ok(Outcome::Matched(found)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(
         found.because,
@@ -84,7 +84,7 @@ async fn a_classifier_reads_facts_nodes_and_its_settings() {
         [Class { name: "role".into(), parameters: object(json!({"a": [true], "b": 1})) }]
     );
     assert_eq!(*host.asked.lock().unwrap(), [r#"[("role", String("x"))] ["ip"]"#]);
-    let rejected = plugin.classify(call(host), &node("reject.example.test")).await;
+    let rejected = plugin.classify(call(host), &node("reject.example.test")).await.answer;
     assert_eq!(rejected, Ok(Outcome::Reject("not-found: asked to".into())));
 }
 
@@ -98,7 +98,7 @@ async fn a_fragment_comes_back_parsed() {
         parameters: object(json!({"z": 1, "a": 2})),
         node_parameters: object(json!({"datacenter": "x"})),
     };
-    let fragment = plugin.provide(call(Arc::new(NoHost)), &request).await.unwrap();
+    let fragment = plugin.provide(call(Arc::new(NoHost)), &request).await.answer.unwrap();
     let resource = &fragment.resources[0];
     assert_eq!((resource.resource_type.as_str(), resource.title.as_str()), ("File", "/etc/motd"));
     let package = ResourceRef { resource_type: "Package".into(), title: "x".into() };
@@ -154,7 +154,7 @@ async fn random_bytes_follow_from_the_decision_id() {
     let random = async |decision_id: &str| {
         let mut call = call(Arc::new(NoHost));
         call.context.decision_id = decision_id.into();
-        let verdict = plugin.decide(call, &csr("wasi.example.test")).await;
+        let verdict = plugin.decide(call, &csr("wasi.example.test")).await.answer;
         let Ok(Verdict::Pending(text)) = verdict else { panic!("{verdict:?}") };
         text.split(" environment=").next().unwrap().to_owned()
     };

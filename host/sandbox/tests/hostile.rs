@@ -101,7 +101,7 @@ async fn a_huge_answer_is_output() {
 #[tokio::test]
 async fn many_references_to_one_long_text_are_output() {
     let plugin = plugin(patient());
-    let outcome = plugin.classify(call(Arc::new(NoHost)), &node("quadratic.example.test")).await;
+    let outcome = plugin.classify(call(Arc::new(NoHost)), &node("quadratic.example.test")).await.answer;
     assert_eq!(outcome, Err(CallError::Output(8 << 20)));
 }
 
@@ -110,7 +110,7 @@ async fn many_references_to_one_long_text_are_output() {
 async fn json_that_is_none_is_an_invalid_answer_that_says_where() {
     let plugin = plugin(patient());
     let check = async |word: &str, expected: &str| {
-        let outcome = plugin.classify(call(Arc::new(NoHost)), &node(word)).await;
+        let outcome = plugin.classify(call(Arc::new(NoHost)), &node(word)).await.answer;
         let Err(CallError::Invalid(message)) = outcome else { panic!("{outcome:?}") };
         assert!(message.contains("parameters of class role") && message.contains(expected), "{message}");
     };
@@ -129,7 +129,7 @@ async fn a_broken_secret_is_not_quoted() {
         parameters: Default::default(),
         node_parameters: Default::default(),
     };
-    let error = plugin.provide(call(Arc::new(NoHost)), &request).await.unwrap_err().to_string();
+    let error = plugin.provide(call(Arc::new(NoHost)), &request).await.answer.unwrap_err().to_string();
     assert!(error.contains("File[/etc/motd] secret") && !error.contains("hunter2"), "{error}");
 }
 
@@ -159,7 +159,7 @@ async fn an_exit_is_a_trap() {
 async fn a_flood_of_log_lines_is_cut_with_a_count() {
     let plugin = plugin(patient());
     let host = Arc::new(Recorder::default());
-    let verdict = plugin.decide(call(host.clone()), &csr("log-flood.example.test")).await;
+    let verdict = plugin.decide(call(host.clone()), &csr("log-flood.example.test")).await.answer;
     assert_eq!(verdict, Ok(Verdict::Pending("logged".into())));
     let messages = host.messages();
     assert_eq!(messages.len(), 101);
@@ -172,7 +172,7 @@ async fn a_flood_of_log_lines_is_cut_with_a_count() {
 async fn a_long_log_line_is_cut() {
     let plugin = plugin(patient());
     let host = Arc::new(Recorder::default());
-    plugin.decide(call(host.clone()), &csr("long-line.example.test")).await.unwrap();
+    plugin.decide(call(host.clone()), &csr("long-line.example.test")).await.answer.unwrap();
     let lines = host.lines.lock().unwrap();
     let (level, message, fields) = &lines[0];
     assert_eq!(*level, Level::Warn);
@@ -200,12 +200,12 @@ async fn the_clock_stands_still_and_costs_no_host_call() {
 async fn a_host_call_that_hangs_is_cut_and_the_guest_may_answer() {
     let plugin = plugin(Settings { host_time: Duration::from_millis(50), ..patient() });
     let host = Arc::new(Recorder { hangs: true, ..Recorder::default() });
-    let verdict = plugin.decide(call(host.clone()), &csr("ask.example.test")).await;
-    assert_eq!(verdict, Ok(Verdict::Pending("limit: the host's time for this call is used up".into())));
+    let verdict = plugin.decide(call(host.clone()), &csr("ask.example.test")).await.answer;
+    assert_eq!(verdict, Ok(Verdict::Pending("unavailable: the host's time for this call is used up".into())));
     assert_eq!(*host.asked.lock().unwrap(), ["registry/ask.example.test"]);
     let started = Instant::now();
     let plugin = support::plugin(Settings { host_time: Duration::from_millis(50), ..settings() });
-    let verdict = plugin.decide(call(host), &csr("ask-then-loop.example.test")).await;
+    let verdict = plugin.decide(call(host), &csr("ask-then-loop.example.test")).await.answer;
     assert_eq!(verdict, Err(CallError::Timeout(100)));
     assert!(started.elapsed() < 10 * SECOND);
 }
@@ -216,7 +216,7 @@ async fn waiting_for_the_host_does_not_use_up_the_deadline() {
     let host = Arc::new(Recorder { gate: Some(Gate::default()), ..Recorder::default() });
     let task = {
         let (plugin, host) = (Arc::clone(&plugin), host.clone());
-        tokio::spawn(async move { plugin.decide(call(host), &csr("ask.example.test")).await })
+        tokio::spawn(async move { plugin.decide(call(host), &csr("ask.example.test")).await.answer })
     };
     let gate = host.gate.as_ref().unwrap();
     gate.asked.notified().await;
@@ -233,7 +233,7 @@ async fn without_a_free_slot_a_call_is_busy() {
     let host = Arc::new(Recorder { gate: Some(Gate::default()), ..Recorder::default() });
     let task = {
         let (plugin, host) = (Arc::clone(&plugin), host.clone());
-        tokio::spawn(async move { plugin.decide(call(host), &csr("ask.example.test")).await })
+        tokio::spawn(async move { plugin.decide(call(host), &csr("ask.example.test")).await.answer })
     };
     host.gate.as_ref().unwrap().asked.notified().await;
     assert_eq!(sandbox.free_slots(), 0);
@@ -251,7 +251,7 @@ async fn a_call_nobody_waits_for_gives_its_slot_back() {
     for _ in 0..3 {
         let task = {
             let (plugin, host) = (Arc::clone(&plugin), host.clone());
-            tokio::spawn(async move { plugin.decide(call(host), &csr("ask.example.test")).await })
+            tokio::spawn(async move { plugin.decide(call(host), &csr("ask.example.test")).await.answer })
         };
         host.gate.as_ref().unwrap().asked.notified().await;
         task.abort();

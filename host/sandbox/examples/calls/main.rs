@@ -46,14 +46,14 @@ fn main() -> Result<(), Error> {
 
     let one = runtime(1)?;
     let verdict = one.block_on(plugin.decide(call(), &csr));
-    println!("{} ({} bytes) answers: {}", plugin.metadata().name, bytes.len(), answer(&verdict));
+    println!("{} ({} bytes) answers: {}", plugin.metadata().name, bytes.len(), answer(&verdict.answer));
 
     // Interleaved, so that whatever else the machine does falls on both.
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     one.block_on(async {
         for n in 0..arguments.calls + arguments.calls / 10 {
             let started = Instant::now();
-            let _ = std::hint::black_box(plugin.decide(call(), &csr).await);
+            let _ = std::hint::black_box(plugin.decide(call(), &csr).await.answer);
             let mine = started.elapsed();
             let started = Instant::now();
             bare.decide(&csr).await?;
@@ -71,7 +71,7 @@ fn main() -> Result<(), Error> {
         let ours = rate(runtime, tasks, arguments.length, move || {
             let (plugin, csr): (Arc<Plugin>, Arc<Csr>) = (Arc::clone(&plugin), Arc::clone(&asked));
             async move {
-                let _ = std::hint::black_box(plugin.decide(call(), &csr).await);
+                let _ = std::hint::black_box(plugin.decide(call(), &csr).await.answer);
             }
         });
         let (bare, asked) = (bare.clone(), Arc::clone(&csr));

@@ -97,7 +97,7 @@ pub fn object(value: Value) -> Map<String, Value> {
 }
 
 pub async fn decide(plugin: &Plugin, word: &str) -> Result<Verdict, CallError> {
-    plugin.decide(call(Arc::new(NoHost)), &csr(&format!("{word}.example.test"))).await
+    plugin.decide(call(Arc::new(NoHost)), &csr(&format!("{word}.example.test"))).await.answer
 }
 
 pub type Line = (Level, String, Vec<(String, String)>);
