@@ -280,7 +280,14 @@ impl World {
                 let client = self.master.stranger()?;
                 let answer = request::submit(&client, &life.name, life.request.as_bytes())?;
                 ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
-                request::certificate(&client, &life.name)?.context("still waits")
+                let since = Instant::now();
+                loop {
+                    match request::certificate(&client, &life.name)? {
+                        Some(certificate) => return Ok(certificate),
+                        None if since.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(200)),
+                        None => anyhow::bail!("it still waits"),
+                    }
+                }
             })();
             match result {
                 Ok(certificate) => {
