@@ -28,6 +28,7 @@ pub use compiler::{ClassAsk, Compiler, Step, Target};
 pub use error::{CompileError, Fault, Origin, Owner};
 pub use fragment::{Fragment, FragmentResource, IncludedClass, ParamValue, ResourceRef, RunStage};
 pub use index::{ClassIndex, ClassSpec, IndexError};
+pub use name::nearest;
 pub use schema::Problem;
 pub use wire::{Catalog, Edge, Kind, Resource};
 

@@ -87,7 +87,7 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// The candidate spelt most like `name`, if one comes near.
+/// The candidate spelt most like `name`, if one comes near: what a misspelling was meant to be.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let short = |name: &&str| name.len() <= SHOWN_CHARACTERS;
     let limit = (Some(name).filter(short)?.chars().count() / 3).max(1);

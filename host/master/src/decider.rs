@@ -62,7 +62,7 @@ impl Asking {
 impl Decider {
     /// The call of one plugin, and what it will have reached.
     pub(crate) fn call(&self, asking: &Asking, plugin: &LivePlugin) -> (Call, Arc<Reach>) {
-        let stores = plugin.grants.object_store.iter();
+        let stores = plugin.grants.object_store.keys();
         let context = CallContext {
             decision_id: asking.id.clone(),
             mode: Mode::Enforce,

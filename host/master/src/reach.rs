@@ -1,6 +1,6 @@
 //! What a plugin reaches while it decides: its grants and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -86,8 +86,7 @@ impl Reach {
     }
 
     fn may_read(&self, store: &str) -> Result<(), HostError> {
-        let granted: &BTreeSet<String> = &self.grants.object_store;
-        if granted.contains(store) {
+        if self.grants.object_store.contains_key(store) {
             return Ok(());
         }
         Err(HostError::Denied(format!(
@@ -287,6 +286,8 @@ fn parse_cursor(text: &str) -> Result<ExportCursor, HostError> {
 
 #[cfg(test)]
 mod tests {
+    use rollout::StoreGrant;
+
     use super::*;
 
     /// A registry with the node `n1`, and what a plugin with these grants reaches of it.
@@ -318,7 +319,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_grant_opens_what_it_names_and_nothing_else() {
-        let grants = Grants { object_store: ["registry".to_owned()].into(), stored_config: false };
+        let object_store = [("registry".to_owned(), StoreGrant::default())].into();
+        let grants = Grants { object_store, ..Grants::default() };
         let (_folder, reach) = reach(grants).await;
         assert_eq!(reach.get("registry", "n1", None).await.unwrap().body, b"classes: []\n");
         assert!(matches!(reach.get("registry", "n2", None).await, Err(HostError::NotFound)));

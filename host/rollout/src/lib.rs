@@ -6,6 +6,8 @@
 //! decision (see `master`), never orders their answers (see `decide`), and
 //! knows nothing of how a plugin runs (see `sandbox`).
 
+mod grants;
+mod quantity;
 mod set;
 mod staging;
 
@@ -14,7 +16,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-pub use set::{Grants, LivePlugin, PluginSet};
+pub use grants::{Grants, HttpGrant, StoreGrant};
+pub use quantity::{parse_bytes, parse_duration};
+pub use set::{LivePlugin, PluginSet};
 pub use staging::{PluginSpec, Problem, Source, stage};
 
 /// The set that decides now, behind one atomic pointer.

@@ -1,19 +1,11 @@
 //! One immutable set of plugins.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use catalog::ClassIndex;
 use sandbox::Plugin;
 
-/// What a plugin may reach; it reaches nothing else.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// Named object stores.
-    pub object_store: BTreeSet<String>,
-    /// Exported resources and facts of all nodes.
-    pub stored_config: bool,
-}
+use crate::grants::Grants;
 
 /// A plugin as the operator configured it.
 #[derive(Clone)]

@@ -11,7 +11,8 @@ use sandbox::{Plugin, Sandbox};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::set::{Grants, LivePlugin, PluginSet};
+use crate::grants::Grants;
+use crate::set::{LivePlugin, PluginSet};
 
 /// The largest component file read, in bytes.
 const MAX_COMPONENT: u64 = 64 << 20;
@@ -58,7 +59,7 @@ impl fmt::Debug for Source {
 pub struct Problem(String);
 
 impl Problem {
-    fn new(plugin: &str, message: impl fmt::Display) -> Self {
+    pub(crate) fn new(plugin: &str, message: impl fmt::Display) -> Self {
         Problem(format!("plugin {plugin}: {message}"))
     }
 }
@@ -92,7 +93,15 @@ async fn load(spec: &PluginSpec, sandbox: &Arc<Sandbox>) -> Result<LivePlugin, V
     let one = |message: String| vec![Problem::new(&spec.name, message)];
     let plugin = compile(spec, sandbox).await.map_err(one)?;
     let mut problems = Vec::new();
-    let grants = grants(spec, &plugin, &mut problems);
+    // What is wrongly granted is not reported a second time, as missing.
+    let stores = BTreeSet::from(["registry".to_owned()]);
+    let grants = Grants::parse(&spec.name, &spec.grants, &stores).unwrap_or_else(|found| {
+        problems.extend(found);
+        Grants::default()
+    });
+    if problems.is_empty() {
+        problems.extend(ungranted(&spec.name, &plugin, &grants));
+    }
     match plugin.validate_settings(&spec.settings).await {
         Ok(found) => problems.extend(found.into_iter().map(|p| {
             let place = if p.path.is_empty() { String::new() } else { format!(" at {}", p.path) };
@@ -145,54 +154,15 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(place)
 }
 
-/// Turns configured grants into checked ones and holds them against what the
-/// plugin says it needs.
-fn grants(spec: &PluginSpec, plugin: &Plugin, problems: &mut Vec<Problem>) -> Grants {
-    let mut grants = Grants::default();
-    for (capability, argument) in &spec.grants {
-        match (capability.as_str(), argument) {
-            ("object-store", Value::Array(names)) if names.iter().all(Value::is_string) => {
-                grants.object_store = names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect();
-                for unknown in grants.object_store.iter().filter(|n| n.as_str() != "registry") {
-                    problems.push(Problem::new(
-                        &spec.name,
-                        format_args!(
-                            "grant `object-store` names the store {unknown:?}; the only one is `registry`"
-                        ),
-                    ));
-                }
-            }
-            ("object-store", _) => problems.push(Problem::new(
-                &spec.name,
-                "grant `object-store` takes a list of store names, such as [\"registry\"]",
-            )),
-            ("stored-config", Value::Bool(granted)) => grants.stored_config = *granted,
-            ("stored-config", _) => {
-                problems.push(Problem::new(&spec.name, "grant `stored-config` is true or false"));
-            }
-            (other, _) => problems.push(Problem::new(
-                &spec.name,
-                format_args!("`{other}` is no capability; there are `object-store` and `stored-config`"),
-            )),
-        }
-    }
-    for wanted in plugin.metadata().capabilities.iter().filter(|c| !c.optional) {
-        let granted = match wanted.name.as_str() {
-            "object-store" => !grants.object_store.is_empty(),
-            "stored-config" => grants.stored_config,
-            _ => false,
-        };
-        if !granted {
-            problems.push(Problem::new(
-                &spec.name,
-                format_args!(
-                    "needs the capability `{}` ({}); grant it or leave the plugin out",
-                    wanted.name, wanted.reason
-                ),
-            ));
-        }
-    }
-    grants
+/// What the plugin says it needs and is not granted.
+fn ungranted(name: &str, plugin: &Plugin, grants: &Grants) -> Vec<Problem> {
+    let needed = plugin.metadata().capabilities.iter().filter(|wanted| !wanted.optional);
+    let ungranted = needed.filter(|wanted| !grants.covers(&wanted.name)).map(|wanted| {
+        let (word, reason) = (&wanted.name, &wanted.reason);
+        let message = format!("needs the capability `{word}` ({reason}); grant it or leave the plugin out");
+        Problem::new(name, message)
+    });
+    ungranted.collect()
 }
 
 /// Who provides which class; two plugins for one class are a problem.

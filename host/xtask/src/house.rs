@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::shell;
 
 /// What each crate may import of ours. `bunraku` and `xtask` may import all.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("bunraku-http", &["master", "files", "pki", "ca", "store", "follower"]),
     (
         "bunraku-master",
@@ -21,6 +21,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
             "definition",
             "files",
             "follower",
+            "outgoing",
             "pki",
             "registry",
             "rollout",
@@ -28,7 +29,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
             "store",
         ],
     ),
-    ("bunraku-rollout", &["catalog", "sandbox"]),
+    ("bunraku-rollout", &["catalog", "outgoing", "sandbox"]),
     ("bunraku-ca", &["pki", "signer", "store"]),
     ("bunraku-follower", &["client", "pki"]),
     ("bunraku-client", &["pki"]),
@@ -39,6 +40,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("bunraku-registry", &[]),
     ("bunraku-journal", &[]),
     ("bunraku-store", &[]),
+    ("bunraku-outgoing", &[]),
     ("bunraku-pki", &[]),
     ("bunraku-files", &[]),
     ("bunraku-definition", &[]),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use pki::KeyKind;
+use rollout::parse_duration;
 
 use crate::arguments::{Online, Output};
 use crate::config::ca::Address;
-use crate::config::reader::parse_duration;
 
 /// Reasons for a revocation, as RFC 5280 §5.3.1 spells them.
 const REASONS: [&str; 6] = [

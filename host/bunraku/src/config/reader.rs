@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
+use rollout::{parse_bytes, parse_duration};
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -268,38 +269,6 @@ fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a s
     names.map(|n| (strsim::levenshtein(word, n), n)).filter(|(d, _)| *d <= 2).min().map(|(_, n)| n)
 }
 
-fn split_unit(text: &str) -> Option<(u64, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(end);
-    Some((number.parse().ok()?, unit.trim()))
-}
-
-/// Reads a length of time.
-///
-/// # Errors
-/// A sentence that says what is understood.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, u64); 6] =
-        [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("y", 31_536_000_000)];
-    split_unit(text)
-        .and_then(|(n, unit)| UNITS.iter().find(|(u, _)| *u == unit).and_then(|(_, ms)| n.checked_mul(*ms)))
-        .map(Duration::from_millis)
-        .ok_or_else(|| {
-            format!("is {text:?}, which is no length of time; write it as 250ms, 30s, 10m, 2h, 7d or 5y")
-        })
-}
-
-/// Reads a number of bytes.
-///
-/// # Errors
-/// A sentence that says what is understood.
-pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    split_unit(text)
-        .and_then(|(n, unit)| UNITS.iter().find(|(u, _)| *u == unit).and_then(|(_, b)| n.checked_mul(*b)))
-        .ok_or_else(|| format!("is {text:?}, which is no size; write it as 512B, 64KiB, 16MiB or 1GiB"))
-}
-
 fn json(value: &DeValue<'_>) -> Result<Value, &'static str> {
     Ok(match value {
         DeValue::String(s) => Value::String(s.to_string()),
@@ -349,14 +318,5 @@ mod tests {
                 "line 5, column 9: `server.drain` is \"soon\", which is no length of time; write it as 250ms, 30s, 10m, 2h, 7d or 5y",
             ]
         );
-    }
-
-    #[test]
-    fn units_are_read() {
-        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
-        assert!(parse_duration("7").is_err());
-        assert!(parse_duration("99999999999999999999y").is_err());
-        assert_eq!(parse_bytes("64KiB"), Ok(65_536));
-        assert!(parse_bytes("64kb").is_err());
     }
 }
