@@ -9,6 +9,7 @@
 mod grants;
 mod quantity;
 mod set;
+mod signature;
 mod staging;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 pub use grants::{Grants, HttpGrant, StoreGrant};
 pub use quantity::{parse_bytes, parse_duration};
 pub use set::{LivePlugin, PluginSet};
+pub use signature::{SignatureError, SigningKeys};
 pub use staging::{PluginSpec, Problem, Source, stage};
 
 /// The set that decides now, behind one atomic pointer.
