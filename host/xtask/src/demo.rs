@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: builds what the demo needs and plays it. The story itself is `tests/src/bin/demo.rs`.
+//! `cargo xtask demo`: builds what the demo needs and plays it. The stories themselves are in `tests/src/bin/demo/`.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use crate::{needs, plugins, shell, tests};
 
-/// Plays the story. With `keep` the master goes on until Ctrl-C.
-pub fn run(root: &Path, keep: bool) -> Result<()> {
+/// Plays a story with those of its options that are set.
+pub fn run(root: &Path, options: &[(&str, bool)]) -> Result<()> {
     needs::ensure(needs::demo())?;
     println!("building the plugins, the master and the demo (the first time takes some minutes)");
     plugins::build(root)?;
@@ -20,6 +20,8 @@ pub fn run(root: &Path, keep: bool) -> Result<()> {
     println!("playing the demo; what the master and the agents log is in {}\n", log.display());
     let built = shell::target(root).join("debug");
     let mut demo = Command::new(built.join("demo"));
-    demo.env("BUNRAKU_BIN", built.join("bunraku")).args(keep.then_some("--keep")).stderr(File::create(&log)?);
+    demo.env("BUNRAKU_BIN", built.join("bunraku"))
+        .args(options.iter().filter(|(_, set)| *set).map(|(name, _)| name))
+        .stderr(File::create(&log)?);
     shell::run(&mut demo)
 }

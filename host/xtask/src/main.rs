@@ -42,6 +42,9 @@ enum Task {
         /// Leave the master running until Ctrl-C.
         #[arg(long)]
         keep: bool,
+        /// Instead: shadow, promote and roll back a signing policy while the master runs.
+        #[arg(long, conflicts_with = "keep")]
+        swap: bool,
     },
     /// Kill a CA again and again while it signs and revokes; nothing that it answered may be lost.
     ///
@@ -99,7 +102,7 @@ fn run() -> Result<()> {
     match Arguments::parse().task {
         Task::Plugins => plugins::build(root).map(drop),
         Task::Build => build(root),
-        Task::Demo { keep } => demo::run(root, keep),
+        Task::Demo { keep, swap } => demo::run(root, &[("--keep", keep), ("--swap", swap)]),
         Task::Crash { rounds, seed } => crash::run(root, rounds, seed),
         Task::Fuzz { seconds, targets } => fuzz::run(root, seconds, &targets),
         Task::Test { all } => tests::run(root, all),
