@@ -17,6 +17,7 @@ const BY_PREFIX: &str =
     "SELECT * FROM records WHERE id >= $1 AND id < $1 || char(1114111) ORDER BY id LIMIT 2";
 const SINCE: &str =
     "SELECT * FROM records WHERE kind = $1 AND (at, seq) > ($2, $3) ORDER BY at, seq LIMIT $4";
+const COUNT: &str = "SELECT count(*) FROM records WHERE kind = $1 AND at >= $2";
 const BLOB_BY_NUMBER: &str =
     "SELECT address, sealed_by, body FROM blobs JOIN bodies USING (number) WHERE number = $1";
 const BLOB_BY_ADDRESS: &str =
@@ -100,6 +101,16 @@ impl Journal {
             }
         }
         Ok(page)
+    }
+
+    /// How many decisions of a kind there are from an instant on.
+    ///
+    /// # Errors
+    /// Only when the database fails.
+    pub async fn count(&self, at: OffsetDateTime, kind: Kind) -> Result<u64, Error> {
+        let query = sqlx::query_scalar(COUNT).bind(kind.number()).bind(nanoseconds(at));
+        let count: i64 = query.fetch_one(&self.readers).await?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     async fn whole(&self, reader: &mut SqliteConnection, row: &SqliteRow) -> Result<Record, Error> {
@@ -207,6 +218,7 @@ mod tests {
             (OF, "records USING INDEX records_of_name (certname=?)"),
             (BY_PREFIX, "records USING INDEX sqlite_autoindex_records_1 (id>? AND id<?)"),
             (SINCE, "records USING INDEX records_in_time (kind=? AND at>?)"),
+            (COUNT, "records USING COVERING INDEX records_in_time (kind=? AND at>?)"),
             (BLOB_BY_NUMBER, "blobs USING INTEGER PRIMARY KEY (rowid=?)"),
             (BLOB_BY_ADDRESS, "blobs USING INDEX sqlite_autoindex_blobs_1 (address=?)"),
         ] {

@@ -121,9 +121,12 @@ async fn pages_go_through_time_once_and_by_kind() {
     }
     journal.append_durable(record("late", "n1", start - Duration::days(1), json!(0))).await.unwrap();
     expected.sort();
+    let since = start + Duration::seconds(10);
+    let count = u64::try_from(expected.len()).unwrap();
+    assert_eq!(journal.count(since, Kind::Approval).await.unwrap(), count);
     let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
     loop {
-        let page = journal.since(start + Duration::seconds(10), Kind::Approval, after, 7).await.unwrap();
+        let page = journal.since(since, Kind::Approval, after, 7).await.unwrap();
         for (entry, record) in page.records {
             let record = record.unwrap();
             assert_eq!(entry.id, record.id);

@@ -12,6 +12,7 @@
 //! | what a node is | `classify.rs` |
 //! | what it gets | `compile.rs` |
 //! | what a plugin reaches while it decides | `reach.rs` |
+//! | what another answer would change | `compare.rs` |
 //! | facts and reports | `reports.rs` |
 //! | where certificates come from: our CA, or one elsewhere | `certificates.rs` |
 //! | what administrators do, and see | `admin.rs`, `statuses.rs`, `masters.rs` |
@@ -20,6 +21,7 @@
 mod admin;
 mod certificates;
 mod classify;
+mod compare;
 mod compile;
 mod convert;
 mod decider;
@@ -47,6 +49,7 @@ use tokio::sync::watch;
 pub use admin::{Administrator, Revoke, Signing};
 pub use certificates::Certificates;
 pub use classify::{NodeClassification, Unclassified};
+pub use compare::{Flip, compare};
 pub use compile::{CatalogRequest, Compiled};
 pub use decider::{Decided, Decider};
 pub use enrol::{SubmitError, Submitted};

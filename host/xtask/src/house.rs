@@ -21,6 +21,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
             "definition",
             "files",
             "follower",
+            "journal",
             "outgoing",
             "pki",
             "registry",
