@@ -33,7 +33,7 @@ pub async fn run(common: &Common, command: Command) -> Result<(), Failure> {
     let node = Node { trusted, requested_environment: None };
     let found = decider.classify(&set, &node, Arc::new(facts)).await.map_err(|error| {
         let code = match error {
-            Unclassified::Unreadable(_) => 2,
+            Unclassified::Unreadable(_) | Unclassified::Contradicted(_) => 2,
             Unclassified::TimedOut(_) => 3,
             Unclassified::NoMatch
             | Unclassified::Rejected(_)

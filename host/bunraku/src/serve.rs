@@ -8,6 +8,7 @@ use std::time::Duration;
 use bunraku_http::{QuotaSettings, Server, TlsMaterial};
 use ca::Authority;
 use follower::Follower;
+use journal::Journal;
 use master::{Certificates, Master, Parts};
 use pki::{AltName, Freshness, Identity};
 use rollout::Live;
@@ -54,11 +55,15 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         environments: config.below_state("environments"),
     });
     let registry = setup::registry(&config).await?;
+    let journal = config.below_state("journal.db");
+    let journal =
+        Arc::new(Journal::open(&journal, journal::Settings::default()).await.map_err(Failure::new)?);
     let parts = Parts {
         store: store.clone(),
         certificates: certificates.clone(),
         registry: registry.clone(),
         live: live.clone(),
+        journal: journal.clone(),
         files: Arc::new(files),
         filebucket: Arc::new(Filebucket::open(&config.below_state("filebucket")).map_err(Failure::new)?),
     };
@@ -87,6 +92,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     for task in [tending, keeping, reloading] {
         task.abort();
     }
+    journal.close().await;
     store.close().await;
     if drained.cut > 0 {
         return Err(Failure::new(format_args!(

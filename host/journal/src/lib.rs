@@ -61,7 +61,7 @@ pub use error::Error;
 pub use read::{Cursor, Page};
 pub use record::{
     Asked, Entry, HostCall, Kind, MAX_CALLS, MAX_INPUT_AND_ANSWER, MAX_TRANSCRIPT, MAX_TRANSCRIPTS, Mode,
-    Record, Transcript,
+    Record, Transcript, weigh,
 };
 
 use lock::Lock;

@@ -184,7 +184,8 @@ impl Transcript {
 }
 
 impl HostCall {
-    fn weigh(&self) -> Option<usize> {
+    /// Roughly its bytes as JSON; `None` where it is too deep to be kept.
+    pub fn weigh(&self) -> Option<usize> {
         let answer = match &self.answer {
             Ok(value) => weigh(value)?,
             Err((kind, text)) => kind.len().saturating_add(text.len()),
@@ -222,8 +223,8 @@ impl Record {
     }
 }
 
-/// Roughly the bytes of a value as JSON; `None` where it is too deep.
-fn weigh(value: &Value) -> Option<usize> {
+/// Roughly the bytes of a value as JSON; `None` where it is too deep to be kept.
+pub fn weigh(value: &Value) -> Option<usize> {
     weigh_at(value, MAX_DEPTH)
 }
 

@@ -2,6 +2,7 @@
 //! registry does not answer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pki::Certname;
 use rollout::PluginSet;
@@ -10,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::{Failed, Master, Peer};
+use crate::chains::classification;
+use crate::told::Asking;
+use crate::{Failed, Master, Peer, record};
 
 /// What a node is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +42,9 @@ pub enum Unclassified {
     /// A classifier can't read what describes the node.
     #[error("{0}")]
     Unreadable(String),
+    /// What two classifiers say of it does not go together.
+    #[error("{0}")]
+    Contradicted(String),
     /// What a classifier depends on did not answer.
     #[error("{0}")]
     Unavailable(String),
@@ -63,22 +69,46 @@ impl Master {
         facts: Arc<Value>,
     ) -> Result<(NodeClassification, bool), Failed> {
         let node = Node { trusted: trusted(certname, peer), requested_environment: requested };
-        let error = match self.decider.classify(set, &node, facts).await {
-            Ok(found) => return Ok((found, true)),
+        let (asking, began) = (Asking::about(facts), Instant::now());
+        let (said, asked) = classification(set, &asking, &node, &self.decider).await;
+        let record = record::of_classification(set, &asking, &node, &said, asked, began.elapsed());
+        let error = match said {
+            Ok(found) => {
+                self.note(record);
+                return Ok((found, true));
+            }
             Err(error) => error,
         };
-        if let Unclassified::Unavailable(_) | Unclassified::TimedOut(_) = error
-            && let Some((value, at)) = self.parts.store.classification(certname.as_str()).await?
-        {
-            let age = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(at);
-            let young = u64::try_from(age).is_ok_and(|a| a <= self.settings.last_good_max_age.as_secs());
-            if let (true, Ok(last)) = (young, serde_json::from_value(value)) {
+        match self.last_good(certname, &error).await {
+            Ok(Some((last, age))) => {
+                self.note(record::last_good(record, &last, age));
                 tracing::warn!(%certname, %error, age, "classified as last time: the classifier is unavailable");
-                return Ok((last, false));
+                Ok((last, false))
+            }
+            other => {
+                self.note(record);
+                other?;
+                tracing::warn!(%certname, %error, "not classified");
+                Err(Failed::internal(format!("could not classify {certname}: {error}")))
             }
         }
-        tracing::warn!(%certname, %error, "not classified");
-        Err(Failed::internal(format!("could not classify {certname}: {error}")))
+    }
+
+    /// What the node was the last time, and how many seconds ago, if that may stand in for this answer.
+    async fn last_good(
+        &self,
+        certname: &Certname,
+        error: &Unclassified,
+    ) -> Result<Option<(NodeClassification, i64)>, Failed> {
+        if !matches!(error, Unclassified::Unavailable(_) | Unclassified::TimedOut(_)) {
+            return Ok(None);
+        }
+        let Some((value, at)) = self.parts.store.classification(certname.as_str()).await? else {
+            return Ok(None);
+        };
+        let age = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(at);
+        let young = u64::try_from(age).is_ok_and(|a| a <= self.settings.last_good_max_age.as_secs());
+        Ok(serde_json::from_value(value).ok().filter(|_| young).map(|last| (last, age)))
     }
 
     /// The node object that an agent without an environment of its own asks for.

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use catalog::{Catalog, CompileError, Compiler, Step, Target};
+use catalog::Catalog;
+use journal::{Kind, Record};
 use pki::Certname;
-use rollout::PluginSet;
-use sandbox::{CallError, ProvideRequest};
 use serde_json::Value;
 use store::{Compilation, ExportRow};
 use time::OffsetDateTime;
 
+use crate::chains::{ProvisionInput, provision};
 use crate::classify::{NodeClassification, trusted};
-use crate::decider::Asking;
-use crate::{Failed, Master, Peer, convert, reports};
+use crate::told::Asking;
+use crate::{Failed, Master, Peer, convert, record, reports};
 
 /// What an agent asks with its facts.
 #[derive(Clone, Debug)]
@@ -58,17 +58,32 @@ impl Master {
         let asked = Some(request.environment.clone());
         let set = self.plugins();
         let (found, fresh) = self.classify_or_last_good(&set, &certname, peer, asked, facts.clone()).await?;
-        let environment = self.environment_of(&found, &request.environment)?;
+        let environment = self.environment_of(&found, &request.environment).inspect_err(|failed| {
+            let (name, reason) = (certname.as_str(), "the environment that the classifier names is not here");
+            let record = record::of_host(&set, Kind::Provision, name, "failed", reason.to_owned());
+            self.note(Record { because: vec![failed.message.clone()], ..record });
+        })?;
         if environment != request.environment {
             tracing::info!(%certname, asked = %request.environment, %environment, "sent to another environment");
             let json = Catalog::empty_shell(certname.as_str(), &environment).to_json().into();
             return Ok(Compiled { json, resources: 0, environment });
         }
-        let compiled = self.resources(&set, &certname, peer, &environment, &found, &facts).await?;
-        let exports: Vec<ExportRow> =
-            compiled.exports.into_iter().map(|e| convert::export_row(e, &environment)).collect();
         // One that served as the last good one must not look fresh again.
         let classification = if fresh { serde_json::to_value(&found).ok() } else { None };
+        let asks = Instant::now();
+        let asking = Asking::about(facts.clone());
+        let input = ProvisionInput {
+            certname: certname.to_string(),
+            environment: environment.clone(),
+            trusted: trusted(&certname, peer),
+            classes: found.classes,
+            parameters: found.parameters,
+        };
+        let (compiled, asked) = provision(&set, &asking, &input, &self.decider).await;
+        self.note(record::of_provision(&set, &asking, &input, &compiled, asked, asks.elapsed()));
+        let compiled = compiled.inspect_err(|error| tracing::warn!(%certname, %error, "no catalog"))?;
+        let exports: Vec<ExportRow> =
+            compiled.exports.into_iter().map(|e| convert::export_row(e, &environment)).collect();
         let made = Compilation {
             environment: &environment,
             facts: Some(facts.as_ref()),
@@ -94,59 +109,5 @@ impl Master {
                 "Could not find environment '{named}' that the node definition names: add it to `environments` or make its folder below environments/"
             ))),
         }
-    }
-
-    async fn resources(
-        &self,
-        set: &PluginSet,
-        certname: &Certname,
-        peer: &Peer,
-        environment: &str,
-        found: &NodeClassification,
-        facts: &Arc<Value>,
-    ) -> Result<catalog::Compiled, Failed> {
-        let asking = Asking::about(facts.clone());
-        let refused = |error: CompileError| {
-            tracing::warn!(%certname, %error, "no catalog");
-            Failed::internal(error.to_string())
-        };
-        let target = Target {
-            certname: certname.to_string(),
-            environment: environment.to_owned(),
-            version: set.id().get(..12).unwrap_or_default().to_owned(),
-            catalog_uuid: asking.id.clone(),
-        };
-        let mut compiler =
-            Compiler::new(target, found.classes.clone(), set.classes().clone()).map_err(refused)?;
-        let node = trusted(certname, peer);
-        while let Step::Ask(ask) = compiler.next() {
-            let ask = ask.clone();
-            let Some(plugin) = set.plugin(&ask.plugin) else {
-                return Err(Failed::internal(format!("plugin `{}` is not in its own set", ask.plugin)));
-            };
-            let asked = ProvideRequest {
-                node: node.clone(),
-                environment: environment.to_owned(),
-                class: ask.class.clone(),
-                parameters: ask.parameters.clone(),
-                node_parameters: found.parameters.clone(),
-            };
-            let (call, _) = self.decider.call(&asking, plugin);
-            match plugin.plugin.provide(call, &asked).await.answer {
-                Ok(fragment) => compiler.answer(convert::fragment(fragment)).map_err(refused)?,
-                Err(error) => {
-                    let reason = match error {
-                        CallError::Failure(failure) => failure.to_string(),
-                        fault => format!("no-decision({fault})"),
-                    };
-                    tracing::warn!(%certname, class = %ask.class, plugin = %ask.plugin, %reason, "no catalog");
-                    return Err(Failed::internal(format!(
-                        "class `{}` of plugin `{}` on node {certname}: {reason}",
-                        ask.class, ask.plugin
-                    )));
-                }
-            }
-        }
-        compiler.finish().map_err(refused)
     }
 }

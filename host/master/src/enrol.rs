@@ -5,20 +5,23 @@
 //! its row says why.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, UdpSocket};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ca::{Grant, Occasion, RenewError};
 use decide::Verdict;
+use journal::{Kind, Record};
 use pki::{AltName, Certificate, CertificateRequest, Certname, KNOWN_SECRETS};
+use serde_json::Value;
 use store::{DecisionRow, RequestKey, RequestRow, Submission};
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, MutexGuard};
 
+use crate::chains::approval;
 use crate::decider::Decided;
 use crate::statuses::READ_ALL;
-use crate::{Failed, Master, Peer};
+use crate::told::Asking;
+use crate::{Failed, Master, Peer, convert, record};
 
 /// What became of a submitted request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,26 +49,6 @@ pub enum SubmitError {
     Failed(#[from] Failed),
 }
 
-/// One name's enrolment happens in one place at a time: two requests that race
-/// would otherwise both be signed. Names share a fixed number of locks.
-pub struct Locks([Mutex<()>; 64]);
-
-impl Default for Locks {
-    fn default() -> Self {
-        Locks(std::array::from_fn(|_| Mutex::new(())))
-    }
-}
-
-impl Locks {
-    pub(crate) async fn take(&self, name: &Certname) -> MutexGuard<'_, ()> {
-        let mut hasher = DefaultHasher::new();
-        name.hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % 64).unwrap_or(0);
-        #[expect(clippy::indexing_slicing, reason = "64 locks, and `at` is less than 64")]
-        self.0[at].lock().await
-    }
-}
-
 impl Master {
     /// Takes a certificate request: checks it, stores it, decides on it and, on
     /// an approve, signs it. `name` is the path's segment.
@@ -78,11 +61,19 @@ impl Master {
         pem: &[u8],
         peer: &Peer,
     ) -> Result<Submitted, SubmitError> {
-        let ca = self.ca()?;
         let certname = Certname::parse(name).map_err(|e| SubmitError::Refused(e.to_string()))?;
-        let request = CertificateRequest::parse(pem, &ca.request_rules_for(&certname))
+        let submitted = self.submit(&certname, pem, peer).await;
+        if let Err(SubmitError::Refused(reason)) = &submitted {
+            self.note(self.refusal(&certname, peer, "first", reason.clone()));
+        }
+        submitted
+    }
+
+    async fn submit(&self, certname: &Certname, pem: &[u8], peer: &Peer) -> Result<Submitted, SubmitError> {
+        let ca = self.ca()?;
+        let request = CertificateRequest::parse(pem, &ca.request_rules_for(certname))
             .map_err(|e| SubmitError::Refused(e.to_string()))?;
-        if request.certname != certname {
+        if request.certname != *certname {
             return Err(SubmitError::Refused(format!(
                 "Instance name \"{}\" does not match requested key \"{certname}\"",
                 request.certname
@@ -96,7 +87,7 @@ impl Master {
             }
             error => SubmitError::Failed(unanswering(&error)),
         })?;
-        let _turn = self.enrolments.take(&certname).await;
+        let _turn = self.enrolments.take(certname).await;
         let occasion = match self.occasion(&request, peer).await? {
             Some(occasion) => occasion,
             None => return Ok(Submitted::Signed),
@@ -106,6 +97,15 @@ impl Master {
         self.settle(&request, occasion, peer.address.map(|a| a.to_string()))
             .await
             .map_err(SubmitError::Failed)
+    }
+
+    /// A request that the host's own checks refuse.
+    fn refusal(&self, certname: &Certname, peer: &Peer, occasion: &str, reason: String) -> Record {
+        Record {
+            occasion: Some(occasion.to_owned()),
+            peer: peer.address.map(|address| address.to_string()),
+            ..record::of_host(&self.plugins(), Kind::Approval, certname.as_str(), "deny", reason)
+        }
     }
 
     /// The signed certificate of that name as PEM. An agent that polls makes us
@@ -152,10 +152,17 @@ impl Master {
             None => ca.renew(presented, now).await.map_err(not_renewed)?,
             Some(_) if !self.settings.renewal => return Err(not_renewed(RenewError::Disabled)),
             Some(csr) => {
-                let request = self.renewal(presented, csr)?;
+                let request = self.renewal(presented, csr).inspect_err(|refused| {
+                    if let Some(certname) = &presented.certname {
+                        self.note(self.refusal(certname, peer, "renewal", refused.message.clone()));
+                    }
+                })?;
                 let _turn = self.enrolments.take(&request.certname).await;
                 let occasion = Occasion::Renewal(presented.serial.clone());
                 let grant = Grant { lifetime: None, occasion };
+                let reason = "asks for what its certificate has: no policy is asked".to_owned();
+                let granted = self.refusal(&request.certname, peer, "renewal", reason);
+                self.note_durably(Record { verdict: "approve".to_owned(), ..granted }).await?;
                 ca.issue(&request, grant, now).await.map_err(|error| not_renewed(error.into()))?
             }
         };
@@ -256,13 +263,24 @@ impl Master {
         occasion: Occasion,
         peer: Option<String>,
     ) -> Result<Submitted, Failed> {
-        let decided = self.decider.approval(&self.plugins(), request, &occasion, peer).await;
+        let (set, began) = (self.plugins(), Instant::now());
+        let (asking, csr) = (Asking::about(Arc::new(Value::Null)), convert::csr(request, &occasion, peer));
+        let mut approved = approval(&set, &asking, &csr, &self.decider).await;
+        let record = record::of_approval(&set, &asking, &csr, &mut approved, began.elapsed());
+        let decided = Decided::of(&set, approved);
         let certname = &request.certname;
         let Verdict::Approve { lifetime } = decided.decision.verdict else {
+            self.note(record);
             tracing::info!(%certname, reason = %decided.decision.reason, "not signed");
             self.parts.store.record_decision(&key_of(request), &row_of(&decided)).await?;
             return Ok(Submitted::Pending);
         };
+        if let Err(failed) = self.note_durably(record).await {
+            let reason = "approved, but the journal cannot be written".to_owned();
+            let row = DecisionRow { verdict: "no-decision".to_owned(), reason, ..row_of(&decided) };
+            self.parts.store.record_decision(&key_of(request), &row).await?;
+            return Err(Failed { message: format!("{failed}; the request is kept"), ..failed });
+        }
         let grant = Grant { lifetime, occasion };
         let error = match self.ca()?.issue(request, grant, OffsetDateTime::now_utc()).await {
             Ok(certificate) => {
@@ -344,14 +362,8 @@ fn key_of(request: &CertificateRequest) -> RequestKey {
 }
 
 fn row_of(decided: &Decided) -> DecisionRow {
-    let verdict = match (decided.decision.verdict, decided.decision.fault) {
-        (Verdict::Approve { .. }, _) => "approve",
-        (Verdict::Deny, _) => "deny",
-        (Verdict::Pending, false) => "pending",
-        (Verdict::Pending, true) => "no-decision",
-    };
     DecisionRow {
-        verdict: verdict.to_owned(),
+        verdict: record::word(decided.decision.verdict, decided.decision.fault).to_owned(),
         reason: decided.decision.reason.clone(),
         plugin: decided.decision.by.clone(),
         plugin_digest: decided.plugin_digest.clone(),

@@ -39,6 +39,9 @@ pub async fn master(dir: &Path) -> Arc<Master> {
         certificates: Certificates::Authority(Arc::new(authority)),
         registry: Arc::new(registry::Registry::open(&registry::Settings::new(url)).await.unwrap()),
         live: Arc::new(rollout::Live::new(set)),
+        journal: Arc::new(
+            journal::Journal::open(&dir.join("journal.db"), journal::Settings::default()).await.unwrap(),
+        ),
         files: Arc::new(files::Tree::new(files)),
         filebucket: Arc::new(store::Filebucket::open(&dir.join("bucket")).unwrap()),
     };

@@ -8,7 +8,9 @@
 //! | question | file |
 //! |---|---|
 //! | who is signed, and when a pending request is looked at again | `enrol.rs`, `pending.rs` |
-//! | how plugins are asked, one after the other | `decider.rs` |
+//! | how plugins are asked, one after the other | `chains.rs`, `told.rs` |
+//! | what a decision leaves in the journal | `record.rs`, `recorded.rs` |
+//! | how a decision is made without a master | `decider.rs` |
 //! | what a node is | `classify.rs` |
 //! | what it gets | `compile.rs` |
 //! | what a plugin reaches while it decides | `reach.rs` |
@@ -20,6 +22,7 @@
 
 mod admin;
 mod certificates;
+mod chains;
 mod classify;
 mod compare;
 mod compile;
@@ -32,14 +35,19 @@ mod health;
 mod masters;
 mod pending;
 mod reach;
+mod record;
+mod recorded;
 mod reports;
 mod statuses;
+mod told;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ca::Authority;
+use journal::{Journal, Record};
 use pki::{Certificate, Certname, Serial, Trust};
 use registry::Registry;
 use rollout::{Live, PluginSet};
@@ -173,6 +181,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// The plugins that decide.
     pub live: Arc<Live>,
+    /// Where decisions are kept.
+    pub journal: Arc<Journal>,
     /// What agents fetch.
     pub files: Arc<files::Tree>,
     /// Backups that agents send.
@@ -184,14 +194,14 @@ pub struct Master {
     parts: Parts,
     settings: Settings,
     decider: Decider,
-    enrolments: enrol::Locks,
+    enrolments: turns::Turns,
 }
 
 impl Master {
     /// Puts a master together. Run [`Master::tend`] beside it.
     pub fn new(parts: Parts, settings: Settings) -> Arc<Self> {
         let decider = Decider { registry: parts.registry.clone(), store: Some(parts.store.clone()) };
-        Arc::new(Master { parts, settings, decider, enrolments: enrol::Locks::default() })
+        Arc::new(Master { parts, settings, decider, enrolments: turns::Turns::default() })
     }
 
     /// The CA's certificate, and its chain.
@@ -242,6 +252,22 @@ impl Master {
     /// The set of plugins that decides now.
     pub fn plugins(&self) -> Arc<PluginSet> {
         self.parts.live.current()
+    }
+
+    /// Keeps a decision that nothing waits for.
+    pub(crate) fn note(&self, record: Record) {
+        self.parts.journal.append(record);
+    }
+
+    /// Keeps a decision that is about to be acted on for good; then it outlives a power cut.
+    ///
+    /// # Errors
+    /// 503 where the journal can't be written: nothing may come of the decision then.
+    pub(crate) async fn note_durably(&self, record: Record) -> Result<(), Failed> {
+        self.parts.journal.append_durable(record).await.map_err(|error| {
+            tracing::error!(%error, "a decision could not be written down, and nothing came of it");
+            Failed::unavailable("the master's journal does not answer")
+        })
     }
 
     /// Whether a certificate is on the current CRL. In memory.

@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 use store::{ExportCursor, ExportQuery, Store};
 use time::OffsetDateTime;
 
+use crate::told::Told;
+
 /// Rows of stored configuration in one page.
 const PAGE: u32 = 1_000;
 /// Objects remembered as read by one decision.
@@ -55,16 +57,6 @@ impl Reach {
             seen: Mutex::default(),
             late: AtomicBool::new(false),
         })
-    }
-
-    /// What was read so far.
-    pub fn seen(&self) -> Seen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether the registry did not answer in time: the plugin can't tell that from other failures.
-    pub fn is_late(&self) -> bool {
-        self.late.load(Ordering::Relaxed)
     }
 
     /// Reads an object and notes what came of it.
@@ -128,6 +120,21 @@ fn refused(error: registry::Error) -> HostError {
 
 fn down(error: store::Error) -> HostError {
     HostError::Unavailable(format!("the store does not answer: {error}"))
+}
+
+impl Told for Reach {
+    fn is_late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn annotations(&self) -> Vec<(String, String)> {
+        let stores = self.grants.object_store.keys();
+        stores.map(|store| (format!("object-store.{store}"), self.registry.describe())).collect()
+    }
 }
 
 impl Host for Reach {
