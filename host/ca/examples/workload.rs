@@ -160,7 +160,7 @@ impl Work {
         };
         attempt("wait", async || store.add_request(&row, 1000, 10).await).await?;
         say(format!("waiting {name}"));
-        let grant = Grant { lifetime: None, occasion: Occasion::First };
+        let grant = Grant { lifetime: None, occasion: Occasion::First, waits: false };
         let certificate =
             attempt("issue", async || authority.issue(&request, grant.clone(), now()).await).await?;
         say(format!("issued {} {name}", certificate.serial.to_hex()));

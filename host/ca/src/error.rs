@@ -136,6 +136,12 @@ pub enum Error {
         /// Its serial.
         serial: String,
     },
+    /// The request that was to be signed no longer waits.
+    #[error("the request of {certname} was taken away meanwhile: nothing is signed")]
+    RequestGone {
+        /// Whose it was.
+        certname: String,
+    },
     /// The name's certificate is revoked and nobody has cleaned it. The text is the agents' users'.
     #[error("{certname} has a revoked certificate; ignoring certificate request")]
     NameRevoked {

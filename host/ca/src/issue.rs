@@ -10,7 +10,7 @@ use pki::{
     Certificate, CertificateRequest, Certname, Extension, PP_CLI_AUTH, RequestRules, Serial, Template,
     sign_certificate,
 };
-use store::{CertificateRow, RequestKey};
+use store::{CertificateRow, FromRequest, RequestKey};
 use time::OffsetDateTime;
 
 use crate::authority::{Authority, Inner, parsed, whole, within};
@@ -27,6 +27,9 @@ pub struct Grant {
     pub lifetime: Option<Duration>,
     /// Why the request is here.
     pub occasion: Occasion,
+    /// It is one that waits in the store: where it no longer does, somebody has taken it away and nothing
+    /// is signed. Else it was brought along.
+    pub waits: bool,
 }
 
 /// Why a request is here.
@@ -54,9 +57,15 @@ pub struct GenerateOptions {
 pub(crate) struct Wish {
     pub template: Box<dyn Fn(Serial, OffsetDateTime, OffsetDateTime) -> Option<Template> + Send + Sync>,
     pub lifetime: Option<Duration>,
-    pub from_request: Option<RequestKey>,
+    pub from_request: Option<Candidate>,
     /// The serial to replace, and the reason if it is to be revoked.
     pub replaces: Option<(Serial, Option<pki::crl::Reason>)>,
+}
+
+/// The request that a certificate is for.
+pub(crate) struct Candidate {
+    key: RequestKey,
+    waits: bool,
 }
 
 impl Authority {
@@ -66,6 +75,7 @@ impl Authority {
     /// # Errors
     /// [`Error::AlreadySigned`] where the name has a certificate in force that this does not replace;
     /// [`Error::NameRevoked`] and [`Error::KeyRevoked`] where name or key are revoked;
+    /// [`Error::RequestGone`] where it was to wait and no longer does;
     /// [`Error::ServerName`] and [`Error::Undeclared`] for a name of the server's or a master's;
     /// [`Error::Presented`] where the certificate to replace is not fit for it; [`Error::LowSpace`]. The
     /// request stays where it is.
@@ -98,7 +108,8 @@ impl Authority {
             }
         };
         let revokes = replaces.as_ref().map(|(serial, _)| serial.clone());
-        let certificate = inner.issue_for(request, Vec::new(), grant.lifetime, replaces, now).await?;
+        let certificate =
+            inner.issue_for(request, grant.waits, Vec::new(), grant.lifetime, replaces, now).await?;
         inner.counters.note_signed(revokes.is_some());
         if let Some(serial) = revokes {
             self.note_revoked([&serial], now);
@@ -123,7 +134,7 @@ impl Authority {
         let request = CertificateRequest::parse(pem, &rules)?;
         inner.check_names(&request.certname, &request.alt_names)?;
         let more = if options.admin { vec![Extension::new(PP_CLI_AUTH, "true")] } else { Vec::new() };
-        let certificate = inner.issue_for(&request, more, options.lifetime, None, now).await?;
+        let certificate = inner.issue_for(&request, false, more, options.lifetime, None, now).await?;
         inner.counters.note_signed(false);
         Ok(certificate)
     }
@@ -174,15 +185,17 @@ impl Inner {
     async fn issue_for(
         self: &Arc<Self>,
         request: &CertificateRequest,
+        waits: bool,
         more: Vec<Extension>,
         lifetime: Option<Duration>,
         replaces: Option<(Serial, Option<pki::crl::Reason>)>,
         now: OffsetDateTime,
     ) -> Result<Certificate, Error> {
-        let from_request = RequestKey {
+        let key = RequestKey {
             certname: request.certname.as_str().to_owned(),
             key_digest: request.key_digest.to_hex(),
         };
+        let from_request = Candidate { key, waits };
         let asked = request.clone();
         let template = move |serial, from, to| {
             let mut template = Template::for_request(&asked, serial, from, to);
@@ -199,6 +212,7 @@ impl Inner {
                 Error::NameRevoked { certname, serial }
             }
             Error::Store(store::Error::KeyRevoked { serial }) => Error::KeyRevoked { serial },
+            Error::Store(store::Error::RequestGone { certname }) => Error::RequestGone { certname },
             other => other,
         })
     }
@@ -286,7 +300,11 @@ impl Inner {
         let replaces = old.as_ref().map(|(serial, reason)| {
             (serial.as_str(), reason.unwrap_or(pki::crl::Reason::Superseded).as_str(), reason.is_some())
         });
-        self.store.issue_certificate(&row, wish.from_request.as_ref(), replaces, now.unix_timestamp()).await
+        let from = wish.from_request.as_ref().map(|from| match from.waits {
+            true => FromRequest::Waiting(&from.key),
+            false => FromRequest::Brought(&from.key.certname),
+        });
+        self.store.issue_certificate(&row, from, replaces, now.unix_timestamp()).await
     }
 
     /// Whether a certificate of this name and serial may be replaced by one for another key.

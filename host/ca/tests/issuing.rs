@@ -69,11 +69,11 @@ async fn the_shortest_of_grant_setting_and_the_cas_own_life_counts() {
         ("e", None, end - Duration::DAY, end),
         ("f", Some(Life::from_millis(1500)), world.now, world.now + Duration::milliseconds(1500)),
     ] {
-        let grant = Grant { lifetime: granted, occasion: Occasion::First };
+        let grant = Grant { lifetime: granted, occasion: Occasion::First, waits: false };
         let certificate = authority.issue(&request(name), grant, now).await.unwrap();
         assert_eq!(certificate.not_after, expected.replace_nanosecond(0).unwrap(), "{name}");
     }
-    let grant = Grant { lifetime: Some(Life::from_millis(999)), occasion: Occasion::First };
+    let grant = Grant { lifetime: Some(Life::from_millis(999)), occasion: Occasion::First, waits: false };
     assert!(matches!(authority.issue(&request("g"), grant, world.now).await, Err(Error::Lifetime(_))));
 }
 
@@ -102,7 +102,7 @@ async fn with_proof_the_old_certificate_is_revoked_with_the_new_one() {
     let (authority, store) = world.open().await;
     let old = authority.issue(&request("a"), first(), world.now).await.unwrap();
     let other = authority.issue(&request("b"), first(), world.now).await.unwrap();
-    let renewal = |serial| Grant { lifetime: None, occasion: Occasion::Renewal(serial) };
+    let renewal = |serial| Grant { lifetime: None, occasion: Occasion::Renewal(serial), waits: false };
     let error = authority.issue(&request("a"), renewal(other.serial), world.now).await.unwrap_err();
     assert!(matches!(error, Error::Presented(_)), "another's certificate proves nothing: {error}");
 
@@ -131,7 +131,7 @@ async fn one_proof_is_good_for_one_certificate() {
     let world = World::new();
     let (authority, store) = world.open().await;
     let old = authority.issue(&request("a"), first(), world.now).await.unwrap();
-    let grant = Grant { lifetime: None, occasion: Occasion::Renewal(old.serial) };
+    let grant = Grant { lifetime: None, occasion: Occasion::Renewal(old.serial), waits: false };
     let (x, y) = (request("a"), request("a"));
     let (one, two) = tokio::join!(
         authority.issue(&x, grant.clone(), world.now),
@@ -268,7 +268,7 @@ async fn every_serial_ever_issued_can_be_revoked_by_itself_and_by_name() {
     let one = authority.issue(&request("a"), first(), world.now).await.unwrap();
     let two = authority.renew(&one, world.now).await.unwrap();
     let three = authority.renew(&two, world.now).await.unwrap();
-    let grant = Grant { lifetime: None, occasion: Occasion::Renewal(three.serial.clone()) };
+    let grant = Grant { lifetime: None, occasion: Occasion::Renewal(three.serial.clone()), waits: false };
     let four = authority.issue(&request("a"), grant, world.now).await.unwrap();
     for (serial, expected, what) in [
         (&one.serial, Revoked::Done, "the first"),

@@ -76,7 +76,7 @@ async fn a_revocation_whose_caller_goes_away_is_in_force_all_the_same() {
     }
     let (a, b, c) = (&issued[0], &issued[1], &issued[2]);
     let (name, asked) = (Certname::parse("b").unwrap(), request("c"));
-    let grant = Grant { lifetime: None, occasion: Occasion::Renewal(c.serial.clone()) };
+    let grant = Grant { lifetime: None, occasion: Occasion::Renewal(c.serial.clone()), waits: false };
     // Each is polled once, and dropped.
     tokio::select! { biased;
         _ = authority.revoke(&a.serial, Reason::KeyCompromise, world.now) => panic!("at once"),
@@ -115,7 +115,7 @@ async fn a_list_is_signed_anew_at_half_of_its_life_and_not_before() {
 async fn an_entry_goes_when_its_certificate_has_expired_and_not_before() {
     let world = World::new();
     let (authority, _) = world.open().await;
-    let short = Grant { lifetime: Some(DAY), occasion: Occasion::First };
+    let short = Grant { lifetime: Some(DAY), occasion: Occasion::First, waits: false };
     let one = authority.issue(&request("a"), short, world.now).await.unwrap();
     let two = authority.issue(&request("b"), first(), world.now).await.unwrap();
     let mut lists = authority.watch_trust();

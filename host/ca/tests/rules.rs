@@ -14,7 +14,7 @@ fn name(name: &str) -> Certname {
 }
 
 fn by_hand() -> Grant {
-    Grant { lifetime: None, occasion: Occasion::Administrator }
+    Grant { lifetime: None, occasion: Occasion::Administrator, waits: false }
 }
 
 /// The hole of old: a revoked name counted as new.

@@ -89,7 +89,7 @@ impl Master {
         let row = chosen(name, rows, fingerprint)?;
         let request = CertificateRequest::parse(row.pem.as_bytes(), &READ_ALL)
             .map_err(|error| Failed::conflict(error.to_string()))?;
-        let grant = Grant { lifetime, occasion: Occasion::Administrator };
+        let grant = Grant { lifetime, occasion: Occasion::Administrator, waits: true };
         let signed = ca.issue(&request, grant, OffsetDateTime::now_utc()).await.map_err(refused)?;
         tracing::info!(%by, %certname, serial = %signed.serial, fingerprint = row.fingerprint, "an administrator signed a request");
         Ok(())
@@ -373,6 +373,7 @@ pub(crate) fn refused(error: ca::Error) -> Failed {
         Error::AlreadySigned { .. }
         | Error::NameRevoked { .. }
         | Error::KeyRevoked { .. }
+        | Error::RequestGone { .. }
         | Error::ServerName { .. }
         | Error::Undeclared { .. }
         | Error::NodeHasName { .. }

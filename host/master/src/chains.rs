@@ -29,8 +29,6 @@ pub(crate) struct Approved {
     pub asked: Vec<Asked>,
     /// The objects read.
     pub seen: Seen,
-    /// It is no opinion that holds until an object changes, for something did not come in time.
-    pub late: bool,
 }
 
 /// What providers are asked about: everything of a catalog but the facts.
@@ -54,7 +52,7 @@ pub(crate) async fn approval(set: &PluginSet, asking: &Asking, csr: &Csr, hosts:
             Step::Ask(name) => name,
             Step::Done(mut decision) => {
                 decision.fault |= late;
-                return Approved { decision, asked, seen, late };
+                return Approved { decision, asked, seen };
             }
         };
         let Some(plugin) = set.plugin(&name) else {

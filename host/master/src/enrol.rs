@@ -159,7 +159,7 @@ impl Master {
                 })?;
                 let _turn = self.enrolments.take(&request.certname).await;
                 let occasion = Occasion::Renewal(presented.serial.clone());
-                let grant = Grant { lifetime: None, occasion };
+                let grant = Grant { lifetime: None, occasion, waits: false };
                 let reason = "asks for what its certificate has: no policy is asked".to_owned();
                 let granted = self.refusal(&request.certname, peer, "renewal", reason);
                 self.note_durably(Record { verdict: "approve".to_owned(), ..granted }).await?;
@@ -281,7 +281,7 @@ impl Master {
             self.parts.store.record_decision(&key_of(request), &row).await?;
             return Err(Failed { message: format!("{failed}; the request is kept"), ..failed });
         }
-        let grant = Grant { lifetime, occasion };
+        let grant = Grant { lifetime, occasion, waits: true };
         let error = match self.ca()?.issue(request, grant, OffsetDateTime::now_utc()).await {
             Ok(certificate) => {
                 tracing::info!(
@@ -315,6 +315,7 @@ fn is_forbidden(error: &ca::Error) -> bool {
         Error::AlreadySigned { .. }
             | Error::NameRevoked { .. }
             | Error::KeyRevoked { .. }
+            | Error::RequestGone { .. }
             | Error::ServerName { .. }
             | Error::Undeclared { .. }
             | Error::Presented(_)

@@ -55,6 +55,12 @@ pub enum Error {
         /// The live certificate, upper hex.
         serial: String,
     },
+    /// The request that was to be signed no longer waits.
+    #[error("the request of {certname} was taken away meanwhile: nothing is signed")]
+    RequestGone {
+        /// Whose it was.
+        certname: String,
+    },
     /// The name of the request has a revoked certificate, which nobody has cleaned.
     #[error("{certname} has a revoked certificate, serial 0x{serial}: clean the name first")]
     NameRevoked {

@@ -8,12 +8,21 @@ use crate::inventory::{CURRENT, KEY_REVOKED, LIVE, certificate};
 use crate::revocation::mark_revoked;
 use crate::{CertificateRow, Error, RequestKey, Store, requests};
 
+/// The request that a certificate is for. With it go all candidates of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromRequest<'a> {
+    /// One that waits: where it no longer does, somebody has taken it away and nothing is issued.
+    Waiting(&'a RequestKey),
+    /// One for this name that never waited, for whoever may have it signed brought it along.
+    Brought(&'a str),
+}
+
 impl Store {
     /// Writes a certificate into the inventory, before anybody may see it. In one transaction:
     ///
     /// - the row goes in ([`Error::SerialTaken`]: draw another serial);
-    /// - with `from_request`, that request and all other candidates of its name go; without
-    ///   `replaces`, the name must have no certificate that is live at `at` ([`Error::NameTaken`]), so
+    /// - with `from_request`, all candidates of its name go, and one that is to wait must still be there
+    ///   ([`Error::RequestGone`]); without `replaces`, the name must have no certificate that is live at `at` ([`Error::NameTaken`]), so
     ///   that two candidates approved at once end as one certificate, and its current certificate must
     ///   not be a revoked one ([`Error::NameRevoked`]: clean the name first);
     /// - `replaces` is (serial, CRLReason, revoke): the old one gets its successor, and is revoked if
@@ -24,12 +33,16 @@ impl Store {
     pub async fn issue_certificate(
         &self,
         row: &CertificateRow,
-        from_request: Option<&RequestKey>,
+        from_request: Option<FromRequest<'_>>,
         replaces: Option<(&str, &str, bool)>,
         at: i64,
     ) -> Result<(), Error> {
         let row = row.clone();
-        let from_request = from_request.cloned();
+        let (certname, waiting) = match from_request {
+            Some(FromRequest::Waiting(key)) => (Some(key.certname.clone()), Some(key.clone())),
+            Some(FromRequest::Brought(certname)) => (Some(certname.to_owned()), None),
+            None => (None, None),
+        };
         let replaces =
             replaces.map(|(serial, reason, revoke)| (serial.to_owned(), reason.to_owned(), revoke));
         self.write(move |connection| {
@@ -39,17 +52,22 @@ impl Store {
                         supersede(connection, old, &row.serial, revoke.then_some(reason.as_str()), at)
                             .await?;
                     }
-                    None if from_request.is_some() => {
+                    None if certname.is_some() => {
                         refuse_second(connection, &row.certname, at).await?;
                         refuse_revoked_name(connection, &row.certname).await?;
                     }
                     None => {}
                 }
+                if let Some(waiting) = &waiting {
+                    requests::find(connection, waiting)
+                        .await?
+                        .ok_or_else(|| Error::RequestGone { certname: waiting.certname.clone() })?;
+                }
                 refuse_revoked_key(connection, &row.key_digest).await?;
                 refuse_revoked_serial(connection, &row.serial).await?;
                 insert(connection, &row).await?;
-                if let Some(request) = from_request {
-                    requests::drop_all_of(connection, &request.certname).await?;
+                if let Some(certname) = certname {
+                    requests::drop_all_of(connection, &certname).await?;
                 }
                 Ok(())
             })

@@ -209,7 +209,10 @@ pub(crate) async fn drop_all_of(connection: &mut SqliteConnection, certname: &st
     Ok(done.rows_affected())
 }
 
-async fn find(connection: &mut SqliteConnection, key: &RequestKey) -> Result<Option<RequestRow>, Error> {
+pub(crate) async fn find(
+    connection: &mut SqliteConnection,
+    key: &RequestKey,
+) -> Result<Option<RequestRow>, Error> {
     let row = sqlx::query("SELECT * FROM requests WHERE certname = $1 AND key_digest = $2")
         .bind(&key.certname)
         .bind(&key.key_digest)

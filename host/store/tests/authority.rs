@@ -59,8 +59,7 @@ async fn ask(store: &Store, certname: &str, digest: &str) {
 }
 
 async fn issue(store: &Store, row: &CertificateRow) -> Result<(), Error> {
-    let request = key(&row.certname, &row.key_digest);
-    store.issue_certificate(row, Some(&request), None, NOW).await
+    store.issue_certificate(row, Some(FromRequest::Brought(&row.certname)), None, NOW).await
 }
 
 async fn renew(store: &Store, old: &str, row: &CertificateRow) {

@@ -80,7 +80,9 @@ async fn a_serial_is_given_once_and_the_second_try_leaves_no_trace() {
     store.issue_certificate(&certificate("A1", "node1"), None, None, NOW).await.unwrap();
     store.add_request(&request("node2", "k"), 9, 9).await.unwrap();
     let key = request("node2", "k").key;
-    let taken = store.issue_certificate(&certificate("A1", "node2"), Some(&key), None, NOW).await;
+    let taken = store
+        .issue_certificate(&certificate("A1", "node2"), Some(FromRequest::Waiting(&key)), None, NOW)
+        .await;
     assert!(matches!(taken, Err(Error::SerialTaken { .. })), "{taken:?}");
     assert!(store.request(&key).await.unwrap().is_some(), "the request still waits");
     let taken = store
@@ -114,9 +116,30 @@ async fn a_second_key_waits_beside_the_first() {
     assert_eq!(store.requests_of("node1").await.unwrap(), [request("node1", "k1"), request("node1", "k2")]);
     // One is signed; its rivals go, the neighbour stays.
     let key = request("node1", "k1").key;
-    store.issue_certificate(&certificate("A1", "node1"), Some(&key), None, NOW).await.unwrap();
+    store
+        .issue_certificate(&certificate("A1", "node1"), Some(FromRequest::Waiting(&key)), None, NOW)
+        .await
+        .unwrap();
     assert_eq!(store.requests(None, 10).await.unwrap(), [request("node2", "k1")]);
     assert!(!store.record_decision(&key, &pending("too late")).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_request_that_was_taken_away_is_not_signed() {
+    let (_folder, store) = store().await;
+    let (gone, rival) = (request("node1", "k1"), request("node1", "k2"));
+    for row in [&gone, &rival] {
+        store.add_request(row, 9, 9).await.unwrap();
+    }
+    assert!(store.drop_request(&gone.key).await.unwrap());
+    let from = Some(FromRequest::Waiting(&gone.key));
+    let refused = store.issue_certificate(&certificate("A1", "node1"), from, None, NOW).await;
+    assert!(matches!(&refused, Err(Error::RequestGone { certname }) if certname == "node1"), "{refused:?}");
+    assert_eq!(live(&store, "node1").await, None);
+    assert_eq!(store.requests_of("node1").await.unwrap(), [rival], "its rival still waits");
+    // One that is brought along need not wait.
+    let brought = Some(FromRequest::Brought("node1"));
+    store.issue_certificate(&certificate("A2", "node1"), brought, None, NOW).await.unwrap();
 }
 
 // faults row 15
@@ -125,17 +148,30 @@ async fn a_second_key_for_a_live_name_needs_the_first_one_revoked() {
     let (_folder, store) = store().await;
     let key = request("node1", "k2").key;
     store.issue_certificate(&certificate("A1", "node1"), None, None, NOW).await.unwrap();
-    let taken = store.issue_certificate(&certificate("A2", "node1"), Some(&key), None, NOW).await;
+    let taken = store
+        .issue_certificate(&certificate("A2", "node1"), Some(FromRequest::Brought("node1")), None, NOW)
+        .await;
     assert!(matches!(&taken, Err(Error::NameTaken { serial, .. }) if serial == "A1"), "{taken:?}");
     let replaces = Some(("A1", "superseded", true));
-    store.issue_certificate(&certificate("A2", "node1"), Some(&key), replaces, NOW + 5).await.unwrap();
+    store
+        .issue_certificate(
+            &certificate("A2", "node1"),
+            Some(FromRequest::Brought("node1")),
+            replaces,
+            NOW + 5,
+        )
+        .await
+        .unwrap();
     let old = store.certificate_by_serial("A1").await.unwrap().unwrap();
     assert_eq!((old.revoked_at, old.superseded_by.as_deref()), (Some(NOW + 5), Some("A2")));
     assert_eq!(store.revoked(NOW + 6).await.unwrap(), [("A1".into(), NOW + 5, "superseded".into())]);
     assert_eq!(live(&store, "node1").await.as_deref(), Some("A2"));
     // A name whose certificate has run out is free.
     let later = NOW + 2 * YEAR;
-    store.issue_certificate(&certificate("A3", "node1"), Some(&key), None, later).await.unwrap();
+    store
+        .issue_certificate(&certificate("A3", "node1"), Some(FromRequest::Brought("node1")), None, later)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -144,8 +180,8 @@ async fn two_candidates_approved_at_once_end_as_one_certificate() {
     let keys = ["k1", "k2"].map(|key| request("node1", key).key);
     let rows = ["A1", "A2"].map(|serial| certificate(serial, "node1"));
     let (first, second) = tokio::join!(
-        store.issue_certificate(&rows[0], Some(&keys[0]), None, NOW),
-        store.issue_certificate(&rows[1], Some(&keys[1]), None, NOW),
+        store.issue_certificate(&rows[0], Some(FromRequest::Waiting(&keys[0])), None, NOW),
+        store.issue_certificate(&rows[1], Some(FromRequest::Waiting(&keys[1])), None, NOW),
     );
     let outcomes = [first, second];
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");

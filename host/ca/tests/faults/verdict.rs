@@ -144,7 +144,7 @@ async fn go_on(authority: &Authority, facts: &Facts) -> Result<(), String> {
     let server = Certname::parse("puppet.example").unwrap();
     said("the server's own certificate", authority.server_identity(&server, &["puppet"], now).await)?;
     let (request, _) = request("afterwards.example").unwrap();
-    let grant = Grant { lifetime: None, occasion: Occasion::First };
+    let grant = Grant { lifetime: None, occasion: Occasion::First, waits: false };
     let certificate = said("it issues", authority.issue(&request, grant, now).await)?;
     said("it revokes", authority.revoke(&certificate.serial, Reason::KeyCompromise, now).await)?;
     let trust = said("it publishes", authority.publish_now(now).await)?;

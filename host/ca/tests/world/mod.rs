@@ -172,5 +172,5 @@ pub fn twice(name: &str, other: &str) -> (CertificateRequest, CertificateRequest
 }
 
 pub fn first() -> Grant {
-    Grant { lifetime: None, occasion: Occasion::First }
+    Grant { lifetime: None, occasion: Occasion::First, waits: false }
 }

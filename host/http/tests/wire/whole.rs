@@ -126,7 +126,7 @@ async fn a_request_waits_is_signed_used_renewed_and_revoked() {
 
     // No plugin approves, so a human does.
     let request = CertificateRequest::parse(&csr, &RULES).unwrap();
-    let grant = Grant { lifetime: None, occasion: Occasion::First };
+    let grant = Grant { lifetime: None, occasion: Occasion::First, waits: false };
     authority.issue(&request, grant, OffsetDateTime::now_utc()).await.unwrap();
     let reply = stranger.get("/puppet-ca/v1/certificate/a.test").await;
     assert_eq!(reply.status, 200);
