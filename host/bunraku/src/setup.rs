@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::registry::Registry;
-use rollout::{PluginSpec, Source};
+use rollout::{BoxFuture, Component, Fetch, Means, OnFailure, Origin, PluginSpec, SetSpec, Source};
 use sandbox::Sandbox;
 use tracing_subscriber::EnvFilter;
 
@@ -149,32 +149,52 @@ pub fn sandbox(config: &Config) -> Result<Arc<Sandbox>, Failure> {
     Sandbox::new(settings).map_err(Failure::new)
 }
 
-/// The plugins of the configuration, each with its component's source.
-pub fn plugin_specs(config: &Config) -> Vec<PluginSpec> {
-    let source = |plugin: &crate::config::Plugin| match (&plugin.path, embedded::component(&plugin.name)) {
-        (Some(path), _) => Source::File(path.clone()),
-        (None, Some(bytes)) => Source::Embedded(bytes),
-        (None, None) => Source::Missing,
+/// The plugins of the configuration as a set.
+pub fn set_spec(config: &Config) -> SetSpec {
+    let source = |plugin: &crate::config::Plugin| match &plugin.path {
+        Some(path) => Source::File(path.clone()),
+        None => Source::Embedded(plugin.name.clone()),
     };
-    config
-        .plugins
-        .iter()
-        .map(|plugin| PluginSpec {
-            name: plugin.name.clone(),
-            source: source(plugin),
-            settings: plugin.settings.clone(),
-            grants: plugin.grants.clone(),
-            digest: plugin.digest.clone(),
-        })
-        .collect()
+    let plugins = config.plugins.iter().map(|plugin| PluginSpec {
+        name: plugin.name.clone(),
+        source: source(plugin),
+        settings: plugin.settings.clone(),
+        grants: plugin.grants.clone(),
+        digest: plugin.digest.clone(),
+        on_failure: OnFailure::default(),
+    });
+    SetSpec { plugins: plugins.collect(), ..SetSpec::default() }
 }
 
 /// Stages the configured plugins.
 pub async fn plugin_set(config: &Config, sandbox: &Arc<Sandbox>) -> Result<rollout::PluginSet, Failure> {
-    rollout::stage(&plugin_specs(config), sandbox).await.map_err(|problems| {
+    let means = Means {
+        fetch: Arc::new(Embedded),
+        stores: ["registry".to_owned()].into(),
+        ..Means::new(Arc::clone(sandbox))
+    };
+    let origin = Origin::new("start", "the configuration");
+    rollout::stage(&means, &set_spec(config), origin).await.map_err(|problems| {
         let list: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
         Failure::new(format_args!("the plugins can't be used:\n{}", list.join("\n")))
     })
+}
+
+/// Gives the components that are part of this program.
+struct Embedded;
+
+impl Fetch for Embedded {
+    fn embedded(&self, name: &str) -> Option<&'static [u8]> {
+        embedded::component(name)
+    }
+
+    fn object<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>> {
+        Box::pin(async { Err("components come from files".to_owned()) })
+    }
+
+    fn component<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Component>, String>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// What a certificate request may ask for.

@@ -32,7 +32,9 @@ pub async fn master(dir: &Path) -> Arc<Master> {
     let url = format!("dir:{}", dir.join("registry").display()).parse().unwrap();
     let sandbox =
         sandbox::Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
-    let set = rollout::stage(&[], &sandbox).await.unwrap_or_else(|p| panic!("{p:?}"));
+    let (means, none) = (rollout::Means::new(sandbox), rollout::SetSpec::default());
+    let origin = rollout::Origin::new("test", "");
+    let set = rollout::stage(&means, &none, origin).await.unwrap_or_else(|p| panic!("{p:?}"));
     let files = files::Settings { modules: dir.join("m"), environments: dir.join("e") };
     let parts = Parts {
         store,

@@ -44,7 +44,7 @@ impl Master {
         let now = OffsetDateTime::now_utc();
         let mut why = Vec::new();
         let set = self.plugins();
-        if set.classifiers().next().is_none() {
+        if set.classifiers().is_empty() {
             why.push("no classifier is installed".to_owned());
         }
         // Load balancers ask often: any read will do, and a revocation list has megabytes.

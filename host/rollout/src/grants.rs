@@ -9,8 +9,8 @@ use catalog::nearest;
 use outgoing::{Credential, HeaderName, Method, Origin, Scheme};
 use serde_json::{Map, Value};
 
+use crate::problem::Problem;
 use crate::quantity::{parse_bytes, parse_duration};
-use crate::staging::Problem;
 
 /// One origin that a plugin may send requests to.
 pub use outgoing::Rule as HttpGrant;

@@ -9,9 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use bunraku_rollout::{Live, PluginSet, PluginSpec, Source, stage};
+use bunraku_rollout::{Live, Means, Origin, PluginSet, PluginSpec, SetSpec, Source, stage};
 use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
 
@@ -29,11 +28,8 @@ fn built(name: &str) -> PathBuf {
 fn spec(name: &str, component: &str, grants: Value) -> PluginSpec {
     let Value::Object(grants) = grants else { panic!("grants are an object") };
     PluginSpec {
-        name: name.into(),
-        source: Source::File(built(component)),
-        settings: json!({}),
         grants: grants.into_iter().collect(),
-        digest: None,
+        ..PluginSpec::new(name, Source::File(built(component)))
     }
 }
 
@@ -43,7 +39,10 @@ fn registry() -> PluginSpec {
 
 async fn staged(specs: &[PluginSpec]) -> Result<PluginSet, Vec<String>> {
     let sandbox = Sandbox::new(Settings { slots: 2, ..Settings::default() }).unwrap();
-    stage(specs, &Arc::clone(&sandbox)).await.map_err(|all| all.iter().map(ToString::to_string).collect())
+    let means = Means { stores: ["registry".to_owned()].into(), ..Means::new(sandbox) };
+    let spec = SetSpec { plugins: specs.to_vec(), ..SetSpec::default() };
+    let staged = stage(&means, &spec, Origin::new("test", "")).await;
+    staged.map_err(|all| all.iter().map(ToString::to_string).collect())
 }
 
 async fn check(specs: &[PluginSpec], expected: &[&str]) {
@@ -63,7 +62,7 @@ async fn the_default_set_goes_live_and_a_swap_is_told() {
     let other = staged(&[registry(), hadoop(), base()]).await.unwrap();
     assert_eq!(first.id(), again.id(), "the same plugins are the same set");
     assert_ne!(first.id(), other.id(), "the order is part of a set");
-    assert_eq!(first.approvers().collect::<Vec<_>>(), ["s3-registry"]);
+    assert_eq!(first.classifiers(), ["s3-registry"]);
     assert_eq!(first.classes().owner("hadoop::worker").unwrap().plugin, "hadoop");
     let live = Live::new(first);
     let mut told = live.subscribe();
@@ -110,7 +109,7 @@ async fn what_is_no_component_or_not_the_pinned_one_is_refused() {
         file("half", half),
         file("core", b"\0asm\x01\0\0\0"),
         PluginSpec { source: Source::File(folder.path().join("none")), ..spec("none", "base", json!({})) },
-        PluginSpec { source: Source::Missing, ..spec("missing", "base", json!({})) },
+        PluginSpec { source: Source::Embedded("missing".into()), ..spec("missing", "base", json!({})) },
         PluginSpec { digest: Some("0".repeat(64)), ..spec("pinned", "base", json!({})) },
     ];
     let expected = [

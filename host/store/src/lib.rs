@@ -1,5 +1,5 @@
 //! Durable state: the inventory of certificates, requests that wait, CRLs, declared masters, nodes' facts,
-//! exported resources, reports, and the filebucket.
+//! exported resources, reports, sets of plugins, and the filebucket.
 //!
 //! SQLite through sqlx, in one file: WAL, `synchronous=FULL`, one writer that commits in groups, a
 //! small pool of readers. An answer to a write comes after its commit, so what was answered survives
@@ -25,6 +25,7 @@ mod masters;
 mod nodes;
 #[cfg(test)]
 mod plans;
+mod plugins;
 mod reports;
 mod requests;
 mod revocation;
@@ -49,6 +50,7 @@ pub use inventory::{CertificateRow, CertificateState, Counts, StatusQuery};
 pub use issue::FromRequest;
 pub use masters::MasterRow;
 pub use nodes::{Compilation, fact};
+pub use plugins::{PLUGIN_EVENTS, PLUGIN_SETS, PluginEventRow, PluginRecord, PluginSetRow};
 pub use reports::{REPORTS_PER_NODE, ReportRow};
 pub use requests::{DecisionRow, RequestKey, RequestRow, Submission};
 pub use revocation::Cleaned;

@@ -12,9 +12,10 @@ use sqlx::{Row, SqlSafeStr};
 use crate::{Error, cannot_open};
 
 /// In order; one that was released never changes.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "first", include_str!("../migrations/0001_first.sql")),
     (2, "authority", include_str!("../migrations/0002_authority.sql")),
+    (3, "plugins", include_str!("../migrations/0003_plugins.sql")),
 ];
 
 /// Makes the file and its folder where they are missing, so that nobody else can read either.

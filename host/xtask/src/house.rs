@@ -30,7 +30,7 @@ const IMPORTS: [(&str, &[&str]); 18] = [
             "store",
         ],
     ),
-    ("bunraku-rollout", &["catalog", "outgoing", "sandbox"]),
+    ("bunraku-rollout", &["catalog", "decide", "outgoing", "sandbox", "store"]),
     ("bunraku-ca", &["pki", "signer", "store"]),
     ("bunraku-follower", &["client", "pki"]),
     ("bunraku-client", &["pki"]),

@@ -12,7 +12,7 @@ use master::{Certificates, Master, Parts};
 use pki::crl::Reason;
 use pki::{Certificate, CertificateRequest, Certname, KeyKind, RequestRules};
 use registry::Registry;
-use rollout::Live;
+use rollout::{Live, Means, Origin, SetSpec};
 use sandbox::Sandbox;
 use store::{Filebucket, Store};
 use time::OffsetDateTime;
@@ -53,11 +53,13 @@ pub async fn master(
     std::fs::create_dir(&definitions).unwrap();
     let url = url::Url::parse(&format!("dir:{}", definitions.display())).unwrap();
     let sandbox = Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
+    let origin = Origin::new("test", "");
+    let set = rollout::stage(&Means::new(sandbox), &SetSpec::default(), origin).await.unwrap();
     let parts = Parts {
         store,
         certificates,
         registry: Arc::new(Registry::open(&registry::Settings::new(url)).await.unwrap()),
-        live: Arc::new(Live::new(rollout::stage(&[], &sandbox).await.map_err(|_| "problems").unwrap())),
+        live: Arc::new(Live::new(set)),
         files: Arc::new(files::Tree::new(files::Settings {
             modules: dir.join("modules"),
             environments: dir.join("environments"),
