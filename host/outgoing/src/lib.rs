@@ -10,8 +10,17 @@
 //! Look instead at crate `rollout` for how a grant is written, at `master::reach` for who asks, and at
 //! `client` for requests to a CA.
 
+mod address;
+mod message;
+mod outgoing;
+mod refused;
 mod rule;
+mod secret;
+mod tls;
 
 pub use hyper::Method;
 pub use hyper::header::HeaderName;
+pub use message::{Request, Response};
+pub use outgoing::{Outgoing, Resolve, Settings, SystemResolver};
+pub use refused::Refused;
 pub use rule::{Credential, From, Origin, Rule, Scheme, is_ours};

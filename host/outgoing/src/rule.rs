@@ -143,8 +143,21 @@ impl fmt::Display for Origin {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A rule for an origin that allows `GET` to public addresses.
+    pub(crate) fn rule(origin: &str) -> Rule {
+        Rule {
+            origin: Origin::parse(origin).unwrap(),
+            methods: vec![Method::GET],
+            max_body: 1 << 10,
+            timeout: Duration::from_secs(2),
+            private: false,
+            credentials: vec![],
+            ca_file: None,
+        }
+    }
 
     #[test]
     fn an_origin_has_one_spelling() {
