@@ -45,7 +45,7 @@ pub async fn decider(config: &Config) -> Result<Decider, Failure> {
     } else {
         None
     };
-    Ok(Decider { registry: setup::registry(config).await?, store })
+    Ok(Decider::new(setup::registry(config).await?, master::Stores::new(), store))
 }
 
 /// One request on standard input: exit code 0 if the plugins approve it.

@@ -62,6 +62,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         store: store.clone(),
         certificates: certificates.clone(),
         registry: registry.clone(),
+        stores: master::Stores::new(),
         live: live.clone(),
         journal: journal.clone(),
         files: Arc::new(files),

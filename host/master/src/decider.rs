@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ca::Occasion;
 use decide::Decision;
+use outgoing::Outgoing;
 use pki::CertificateRequest;
 use registry::Registry;
 use rollout::{LivePlugin, PluginSet};
@@ -15,16 +16,17 @@ use store::Store;
 use crate::chains::{Approved, approval, classification};
 use crate::classify::{NodeClassification, Unclassified};
 use crate::convert;
-use crate::reach::{Reach, Seen};
+use crate::reach::{REGISTRY, Reach, Seen, Stores};
 use crate::recorded::Recorded;
 use crate::told::{Asking, Hosts, Told};
 
 /// What plugins reach, as far as they are granted it.
 pub struct Decider {
-    /// Node definitions.
-    pub registry: Arc<Registry>,
+    /// Object stores, the registry among them.
+    pub stores: Stores,
     /// Stored configuration; none where no master has run.
     pub store: Option<Arc<Store>>,
+    outgoing: Arc<Outgoing>,
 }
 
 /// A decision and what it rests on.
@@ -55,6 +57,13 @@ impl Decided {
 }
 
 impl Decider {
+    /// Lets plugins reach, as far as they are granted it: the registry, further stores, stored
+    /// configuration, and origins on the network.
+    pub fn new(registry: Arc<Registry>, mut stores: Stores, store: Option<Arc<Store>>) -> Self {
+        stores.insert(REGISTRY.to_owned(), registry);
+        Decider { stores, store, outgoing: Arc::new(Outgoing::new(outgoing::Settings::default())) }
+    }
+
     /// Asks the approvers of a set in order.
     pub async fn approval(
         &self,
@@ -85,6 +94,8 @@ impl Hosts for Decider {
     fn host(&self, asking: &Asking, plugin: &LivePlugin, _class: Option<&str>) -> Arc<dyn Told> {
         let facts = asking.facts.clone();
         let store = self.store.clone();
-        Recorded::new(Reach::new(&plugin.name, &plugin.grants, &asking.id, &self.registry, store, facts))
+        let (name, grants) = (&plugin.name, &plugin.grants);
+        let reach = Reach::new(name, grants, &asking.id, &self.stores, &self.outgoing, store, facts);
+        Recorded::new(reach)
     }
 }

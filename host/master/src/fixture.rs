@@ -40,6 +40,7 @@ pub async fn master(dir: &Path) -> Arc<Master> {
         store,
         certificates: Certificates::Authority(Arc::new(authority)),
         registry: Arc::new(registry::Registry::open(&registry::Settings::new(url)).await.unwrap()),
+        stores: crate::Stores::new(),
         live: Arc::new(rollout::Live::new(set)),
         journal: Arc::new(
             journal::Journal::open(&dir.join("journal.db"), journal::Settings::default()).await.unwrap(),

@@ -62,6 +62,7 @@ pub use compile::{CatalogRequest, Compiled};
 pub use decider::{Decided, Decider};
 pub use enrol::{SubmitError, Submitted};
 pub use health::{Metrics, Status};
+pub use reach::{REGISTRY, Stores};
 pub use statuses::{CertificateStatus, Standing, State, StatusCursor, StatusPage};
 
 /// Who is on the other side of a connection, from TLS alone.
@@ -179,6 +180,8 @@ pub struct Parts {
     pub certificates: Certificates,
     /// Node definitions.
     pub registry: Arc<Registry>,
+    /// Further object stores that plugins may be granted, by name.
+    pub stores: Stores,
     /// The plugins that decide.
     pub live: Arc<Live>,
     /// Where decisions are kept.
@@ -200,7 +203,8 @@ pub struct Master {
 impl Master {
     /// Puts a master together. Run [`Master::tend`] beside it.
     pub fn new(parts: Parts, settings: Settings) -> Arc<Self> {
-        let decider = Decider { registry: parts.registry.clone(), store: Some(parts.store.clone()) };
+        let (registry, stores) = (parts.registry.clone(), parts.stores.clone());
+        let decider = Decider::new(registry, stores, Some(parts.store.clone()));
         Arc::new(Master { parts, settings, decider, enrolments: turns::Turns::default() })
     }
 

@@ -9,7 +9,7 @@ use store::{RequestKey, RequestRow};
 use time::OffsetDateTime;
 use tokio::time::MissedTickBehavior;
 
-use crate::reach::Seen;
+use crate::reach::{Seen, seen_in};
 use crate::{Failed, Master};
 
 /// Pending requests looked through in one round; the next round goes on there.
@@ -82,7 +82,8 @@ impl Master {
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
         for (key, version) in seen {
-            match self.parts.registry.version(&key).await {
+            let Some((store, key)) = seen_in(&self.decider.stores, &key) else { return true };
+            match store.version(key).await {
                 Ok(now) if now == version => {}
                 // A registry that does not answer changes no decision.
                 Err(_) => {}

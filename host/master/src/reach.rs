@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use outgoing::{Outgoing, Refused};
 use registry::Registry;
-use rollout::Grants;
+use rollout::{Grants, StoreGrant};
 use sandbox::{
-    BoxFuture, ByteRange, ExportedResource, Host, HostError, Level, Listing, NodeFacts, NodePage, Object,
-    ObjectInfo, ResourcePage, ResourceQuery,
+    BoxFuture, ByteRange, ExportedResource, Host, HostError, HttpRequest, HttpResponse, Level, Listing,
+    NodeFacts, NodePage, Object, ObjectInfo, ResourcePage, ResourceQuery,
 };
 use serde_json::{Map, Value};
 use store::{ExportCursor, ExportQuery, Store};
@@ -21,18 +22,43 @@ const PAGE: u32 = 1_000;
 /// Objects remembered as read by one decision.
 const MAX_SEEN: usize = 64;
 
+/// The store that is always there: node definitions.
+pub const REGISTRY: &str = "registry";
+
+/// Object stores by the names that grants have for them, [`REGISTRY`] among them.
+pub type Stores = BTreeMap<String, Arc<Registry>>;
+
 /// Objects that a decision read, each with the version seen; `None` for one
-/// that was not there.
+/// that was not there. Those of other stores than the registry are written `//STORE/KEY`.
 pub type Seen = BTreeMap<String, Option<String>>;
+
+/// The store and the key of an object that was seen.
+pub(crate) fn seen_in<'s, 'k>(stores: &'s Stores, seen: &'k str) -> Option<(&'s Registry, &'k str)> {
+    // No key starts with a slash.
+    let (store, key) = match seen.strip_prefix("//") {
+        Some(rest) => rest.split_once('/')?,
+        None => (REGISTRY, seen),
+    };
+    stores.get(store).map(|store| (store.as_ref(), key))
+}
+
+/// What a call has had of a store.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    calls: u32,
+    bytes: u64,
+}
 
 /// The host's side of one call.
 pub struct Reach {
     plugin: String,
     decision: String,
     grants: Grants,
-    registry: Arc<Registry>,
+    stores: Stores,
+    outgoing: Arc<Outgoing>,
     store: Option<Arc<Store>>,
     facts: Arc<Value>,
+    spent: Mutex<BTreeMap<String, Spent>>,
     seen: Mutex<Seen>,
     late: AtomicBool,
 }
@@ -43,7 +69,8 @@ impl Reach {
         plugin: &str,
         grants: &Grants,
         decision: &str,
-        registry: &Arc<Registry>,
+        stores: &Stores,
+        outgoing: &Arc<Outgoing>,
         store: Option<Arc<Store>>,
         facts: Arc<Value>,
     ) -> Arc<Self> {
@@ -51,40 +78,103 @@ impl Reach {
             plugin: plugin.to_owned(),
             decision: decision.to_owned(),
             grants: grants.clone(),
-            registry: registry.clone(),
+            stores: stores.clone(),
+            outgoing: outgoing.clone(),
             store,
             facts,
+            spent: Mutex::default(),
             seen: Mutex::default(),
             late: AtomicBool::new(false),
         })
     }
 
-    /// Reads an object and notes what came of it.
-    async fn object(&self, key: &str) -> Result<Arc<registry::Object>, HostError> {
-        // Late until it is there: the sandbox drops this future when the call's host time is used up.
+    /// Waits for an answer from elsewhere. Until it is there the call is late: the sandbox drops this
+    /// future when the call's host time is used up.
+    async fn timed<T, E>(
+        &self,
+        answer: impl Future<Output = Result<T, E>>,
+        is_late: impl Fn(&E) -> bool,
+    ) -> Result<T, E> {
         let was_late = self.late.swap(true, Ordering::Relaxed);
-        let found = self.registry.get(key).await;
-        let late = matches!(found, Err(registry::Error::Unavailable { timed_out: true, .. }));
+        let answer = answer.await;
+        let late = answer.as_ref().err().is_some_and(is_late);
         self.late.store(was_late || late, Ordering::Relaxed);
-        self.note(key, &found);
+        answer
+    }
+
+    /// Reads an object and notes what came of it.
+    async fn object(&self, store: &str, key: &str) -> Result<Arc<registry::Object>, HostError> {
+        let (objects, grant) = self.granted(store)?;
+        if !key.starts_with(&grant.prefix) {
+            return Err(HostError::Denied(format!(
+                "of the object store {store:?} only keys that start with {:?} are granted to plugin `{}`",
+                grant.prefix, self.plugin
+            )));
+        }
+        self.count(store, grant)?;
+        let found = self.timed(objects.get(key), is_late).await;
+        self.note(store, key, &found);
         found.map_err(refused)
     }
 
-    fn saw(&self, key: &str, version: Option<String>) {
+    fn saw(&self, key: String, version: Option<String>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() < MAX_SEEN {
-            seen.insert(key.to_owned(), version);
+            seen.insert(key, version);
         }
     }
 
-    fn may_read(&self, store: &str) -> Result<(), HostError> {
-        if self.grants.object_store.contains_key(store) {
-            return Ok(());
-        }
-        Err(HostError::Denied(format!(
-            "the object store {store:?} is not granted to plugin `{}`",
-            self.plugin
-        )))
+    /// The store of a name and what of it is granted.
+    fn granted(&self, store: &str) -> Result<(&Registry, &StoreGrant), HostError> {
+        let Some(grant) = self.grants.object_store.get(store) else {
+            let plugin = &self.plugin;
+            let message = format!("the object store {store:?} is not granted to plugin `{plugin}`");
+            return Err(HostError::Denied(message));
+        };
+        let objects = self.stores.get(store);
+        let objects = objects
+            .ok_or_else(|| HostError::Unavailable(format!("there is no object store {store:?} here")))?;
+        Ok((objects.as_ref(), grant))
+    }
+
+    /// Takes one question from a store's budget.
+    fn count(&self, store: &str, grant: &StoreGrant) -> Result<(), HostError> {
+        self.spend(store, |spent| {
+            if spent.calls >= grant.max_calls {
+                return Err(format!("{} questions", grant.max_calls));
+            }
+            spent.calls += 1;
+            Ok(())
+        })
+    }
+
+    /// Takes the bytes of a body from a store's budget.
+    fn weigh(&self, store: &str, bytes: usize) -> Result<(), HostError> {
+        let (_, grant) = self.granted(store)?;
+        self.spend(store, |spent| {
+            let sum = u64::try_from(bytes).ok().and_then(|bytes| spent.bytes.checked_add(bytes));
+            match sum.filter(|sum| *sum <= grant.max_bytes) {
+                Some(sum) => {
+                    spent.bytes = sum;
+                    Ok(())
+                }
+                None => Err(format!("{} bytes", grant.max_bytes)),
+            }
+        })
+    }
+
+    fn spend(
+        &self,
+        store: &str,
+        take: impl FnOnce(&mut Spent) -> Result<(), String>,
+    ) -> Result<(), HostError> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        take(spent.entry(store.to_owned()).or_default()).map_err(|most| {
+            HostError::Limit(format!(
+                "one call of plugin `{}` may have {most} of the object store {store:?}, and no more",
+                self.plugin
+            ))
+        })
     }
 
     fn stored_config(&self) -> Result<&Store, HostError> {
@@ -98,13 +188,18 @@ impl Reach {
     }
 
     /// Notes the version of what was read, or that it was not there.
-    fn note(&self, key: &str, found: &Result<Arc<registry::Object>, registry::Error>) {
+    fn note(&self, store: &str, key: &str, found: &Result<Arc<registry::Object>, registry::Error>) {
+        let key = if store == REGISTRY { key.to_owned() } else { format!("//{store}/{key}") };
         match found {
             Ok(object) => self.saw(key, object.etag.clone()),
             Err(registry::Error::NotFound { .. }) => self.saw(key, None),
             Err(_) => {}
         }
     }
+}
+
+fn is_late(error: &registry::Error) -> bool {
+    matches!(error, registry::Error::Unavailable { timed_out: true, .. })
 }
 
 fn refused(error: registry::Error) -> HostError {
@@ -115,6 +210,26 @@ fn refused(error: registry::Error) -> HostError {
         registry::Error::TooLarge { .. } => HostError::Limit(text),
         registry::Error::BadKey { .. } => HostError::Invalid(text),
         _ => HostError::Unavailable(text),
+    }
+}
+
+/// Why there is no answer, as far as it concerns the plugin; what concerns the operator is logged.
+fn unanswered(plugin: &str, refused: &Refused) -> HostError {
+    let text = refused.to_string();
+    match refused {
+        Refused::NotGranted { .. } => HostError::Denied(text),
+        Refused::Address { .. } => {
+            tracing::warn!(plugin, "a request of a plugin is not sent: {text}");
+            HostError::Denied(text)
+        }
+        Refused::Invalid(_) => HostError::Invalid(text),
+        Refused::TooLarge { .. } => HostError::Limit(text),
+        Refused::Credential { origin, .. } | Refused::Roots { origin, .. } => {
+            tracing::error!(plugin, "a request of a plugin is not sent: {text}");
+            let reason = "what is granted with it cannot be used, and the master's log says why";
+            HostError::Unavailable(format!("{origin} was not asked: {reason}"))
+        }
+        Refused::Unavailable { .. } | Refused::Late { .. } => HostError::Unavailable(text),
     }
 }
 
@@ -132,8 +247,9 @@ impl Told for Reach {
     }
 
     fn annotations(&self) -> Vec<(String, String)> {
-        let stores = self.grants.object_store.keys();
-        stores.map(|store| (format!("object-store.{store}"), self.registry.describe())).collect()
+        let granted = self.grants.object_store.keys();
+        let stores = granted.filter_map(|name| Some((name, self.stores.get(name)?)));
+        stores.map(|(name, store)| (format!("object-store.{name}"), store.describe())).collect()
     }
 }
 
@@ -159,10 +275,7 @@ impl Host for Reach {
     }
 
     fn head<'a>(&'a self, store: &'a str, key: &'a str) -> BoxFuture<'a, Result<ObjectInfo, HostError>> {
-        Box::pin(async move {
-            self.may_read(store)?;
-            self.object(key).await.map(|object| info(&object))
-        })
+        Box::pin(async move { self.object(store, key).await.map(|object| info(&object)) })
     }
 
     fn get<'a>(
@@ -172,13 +285,13 @@ impl Host for Reach {
         range: Option<ByteRange>,
     ) -> BoxFuture<'a, Result<Object, HostError>> {
         Box::pin(async move {
-            self.may_read(store)?;
-            let object = self.object(key).await?;
+            let object = self.object(store, key).await?;
             let body = match range {
-                None => object.body.clone(),
-                Some(range) => slice(&object.body, range)?.to_vec(),
+                None => &object.body,
+                Some(range) => slice(&object.body, range)?,
             };
-            Ok(Object { info: info(&object), body })
+            self.weigh(store, body.len())?;
+            Ok(Object { info: info(&object), body: body.to_vec() })
         })
     }
 
@@ -189,8 +302,14 @@ impl Host for Reach {
         cursor: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Listing, HostError>> {
         Box::pin(async move {
-            self.may_read(store)?;
-            let page = self.registry.list(prefix, cursor).await.map_err(refused)?;
+            let (objects, grant) = self.granted(store)?;
+            // What lies outside of the grant is not there.
+            let prefix = if grant.prefix.starts_with(prefix) { &grant.prefix } else { prefix };
+            if !prefix.starts_with(&grant.prefix) {
+                return Ok(Listing::default());
+            }
+            self.count(store, grant)?;
+            let page = self.timed(objects.list(prefix, cursor), is_late).await.map_err(refused)?;
             let objects = page.objects.into_iter().map(|o| ObjectInfo {
                 key: o.key,
                 size: o.size,
@@ -246,6 +365,18 @@ impl Host for Reach {
             Ok(NodePage { nodes: nodes.collect(), next })
         })
     }
+
+    fn http<'a>(&'a self, request: &'a HttpRequest) -> BoxFuture<'a, Result<HttpResponse, HostError>> {
+        Box::pin(async move {
+            let HttpRequest { method, url, headers, body } = request.clone();
+            let request = outgoing::Request { method, url, headers, body };
+            let asking = self.outgoing.fetch(&self.grants.http, request);
+            let answer = self.timed(asking, |refused| matches!(refused, Refused::Late { .. })).await;
+            let outgoing::Response { status, headers, body } =
+                answer.map_err(|refused| unanswered(&self.plugin, &refused))?;
+            Ok(HttpResponse { status, headers, body })
+        })
+    }
 }
 
 fn is_full(rows: usize) -> bool {
@@ -292,66 +423,4 @@ fn parse_cursor(text: &str) -> Result<ExportCursor, HostError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use rollout::StoreGrant;
-
-    use super::*;
-
-    /// A registry with the node `n1`, and what a plugin with these grants reaches of it.
-    async fn reach(grants: Grants) -> (tempfile::TempDir, Arc<Reach>) {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("dir:{}", folder.path().join("registry").display()).parse().unwrap();
-        let registry = Arc::new(Registry::open(&registry::Settings::new(url)).await.unwrap());
-        registry.put("n1", b"classes: []\n", true).await.unwrap();
-        let store = Some(Arc::new(Store::open(&folder.path().join("db")).await.unwrap()));
-        let reach = Reach::new("p", &grants, "d", &registry, store, Arc::new(Value::Null));
-        (folder, reach)
-    }
-
-    fn all_types() -> ResourceQuery {
-        ResourceQuery { resource_type: "Any".into(), title: None, tags: vec![], environment: None }
-    }
-
-    #[tokio::test]
-    async fn a_plugin_without_grants_reaches_nothing() {
-        let (_folder, reach) = reach(Grants::default()).await;
-        let denied = |error: HostError| assert!(matches!(error, HostError::Denied(_)), "{error}");
-        denied(reach.get("registry", "n1", None).await.unwrap_err());
-        denied(reach.head("registry", "n1").await.unwrap_err());
-        denied(reach.list("registry", "", None).await.unwrap_err());
-        denied(reach.exported_resources(&all_types(), None).await.unwrap_err());
-        denied(reach.nodes(&[], &[], None).await.unwrap_err());
-        assert_eq!(reach.seen(), Seen::new());
-    }
-
-    #[tokio::test]
-    async fn a_grant_opens_what_it_names_and_nothing_else() {
-        let object_store = [("registry".to_owned(), StoreGrant::default())].into();
-        let grants = Grants { object_store, ..Grants::default() };
-        let (_folder, reach) = reach(grants).await;
-        assert_eq!(reach.get("registry", "n1", None).await.unwrap().body, b"classes: []\n");
-        assert!(matches!(reach.get("registry", "n2", None).await, Err(HostError::NotFound)));
-        assert!(matches!(reach.get("registry", "../db", None).await, Err(HostError::Invalid(_))));
-        assert!(matches!(reach.get("other", "n1", None).await, Err(HostError::Denied(_))));
-        assert!(matches!(reach.nodes(&[], &[], None).await, Err(HostError::Denied(_))));
-        let seen = reach.seen();
-        assert_eq!(seen.keys().collect::<Vec<_>>(), ["n1", "n2"]);
-        assert!(seen["n1"].is_some() && seen["n2"].is_none());
-    }
-
-    #[test]
-    fn a_cursor_comes_back_as_it_went() {
-        let cursor = ExportCursor { title: "a \"b\"".into(), exported_by: "n1".into() };
-        assert_eq!(parse_cursor(&write_cursor(&cursor)).unwrap(), cursor);
-        assert!(matches!(parse_cursor("x"), Err(HostError::Invalid(_))));
-    }
-
-    #[test]
-    fn a_range_never_leaves_the_object() {
-        let range = |start, length| ByteRange { start, length };
-        assert_eq!(slice(b"hello", range(1, 3)).unwrap(), b"ell");
-        assert_eq!(slice(b"hello", range(3, 99)).unwrap(), b"lo");
-        assert!(slice(b"hello", range(6, 1)).is_err());
-        assert!(slice(b"hello", range(u64::MAX, u64::MAX)).is_err());
-    }
-}
+mod tests;

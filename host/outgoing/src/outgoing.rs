@@ -28,6 +28,9 @@ use crate::{Refused, Request, Response, address, secret, tls};
 /// Bytes of an answer's head, at most; hyper takes no less than 8 KiB.
 const MAX_HEAD: usize = 64 << 10;
 
+/// Lines of an answer's head, at most.
+const MAX_HEADERS: usize = 100;
+
 /// How requests are made.
 #[derive(Clone)]
 pub struct Settings {
@@ -275,8 +278,9 @@ async fn send(
     request: hyper::Request<Full<Bytes>>,
 ) -> Result<Response, Refused> {
     let failed = |error: hyper::Error| unavailable(rule, error);
-    let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(failed)?;
+    let mut http = http1::Builder::new();
+    let http = http.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await.map_err(failed)?;
     // Its error comes out of the request or the body too.
     let _connection = AbortOnDropHandle::new(tokio::spawn(async { drop(connection.await) }));
     let (head, body) = sender.send_request(request).await.map_err(failed)?.into_parts();

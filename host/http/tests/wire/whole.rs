@@ -59,6 +59,7 @@ pub async fn master(
         store,
         certificates,
         registry: Arc::new(Registry::open(&registry::Settings::new(url)).await.unwrap()),
+        stores: master::Stores::new(),
         live: Arc::new(Live::new(set)),
         files: Arc::new(files::Tree::new(files::Settings {
             modules: dir.join("modules"),

@@ -74,6 +74,10 @@ async fn converse(
         if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
             return;
         }
+        // Someone wants TLS where there is none.
+        if read.first() == Some(&0x16) {
+            return;
+        }
     }
     let _ = tell.send(String::from_utf8_lossy(&read).into_owned());
     let _ = stream.write_all(answer).await;
