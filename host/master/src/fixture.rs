@@ -32,16 +32,24 @@ pub async fn master(dir: &Path) -> Arc<Master> {
     let url = format!("dir:{}", dir.join("registry").display()).parse().unwrap();
     let sandbox =
         sandbox::Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
-    let (means, none) = (rollout::Means::new(sandbox), rollout::SetSpec::default());
-    let origin = rollout::Origin::new("test", "");
-    let set = rollout::stage(&means, &none, origin).await.unwrap_or_else(|p| panic!("{p:?}"));
+    let plugins = rollout::Parts {
+        dir: dir.join("plugins"),
+        store: store.clone(),
+        sandbox,
+        fetch: Arc::new(rollout::NoFetch),
+        keys: rollout::SigningKeys::default(),
+        stores: std::collections::BTreeSet::new(),
+    };
+    let none = rollout::SetSpec::default();
+    let (rollout, _) = rollout::Rollout::open(plugins, rollout::Settings::default(), none).await.unwrap();
     let files = files::Settings { modules: dir.join("m"), environments: dir.join("e") };
     let parts = Parts {
         store,
         certificates: Certificates::Authority(Arc::new(authority)),
         registry: Arc::new(registry::Registry::open(&registry::Settings::new(url)).await.unwrap()),
         stores: crate::Stores::new(),
-        live: Arc::new(rollout::Live::new(set)),
+        rollout,
+        configured: Arc::default(),
         journal: Arc::new(
             journal::Journal::open(&dir.join("journal.db"), journal::Settings::default()).await.unwrap(),
         ),

@@ -18,6 +18,7 @@
 //! | facts and reports | `reports.rs` |
 //! | where certificates come from: our CA, or one elsewhere | `certificates.rs` |
 //! | what administrators do, and see | `admin.rs`, `statuses.rs`, `masters.rs` |
+//! | which set of plugins decides, and how another one comes to | `plugins/` |
 //! | how the master is | `health.rs` |
 
 mod admin;
@@ -34,6 +35,7 @@ mod fixture;
 mod health;
 mod masters;
 mod pending;
+pub mod plugins;
 mod reach;
 mod record;
 mod recorded;
@@ -50,7 +52,7 @@ use ca::Authority;
 use journal::{Journal, Record};
 use pki::{Certificate, Certname, Serial, Trust};
 use registry::Registry;
-use rollout::{Live, PluginSet};
+use rollout::{PluginSet, Rollout};
 use store::{Filebucket, Store};
 use tokio::sync::watch;
 
@@ -183,7 +185,9 @@ pub struct Parts {
     /// Further object stores that plugins may be granted, by name.
     pub stores: Stores,
     /// The plugins that decide.
-    pub live: Arc<Live>,
+    pub rollout: Arc<Rollout>,
+    /// The plugins that the configuration asks for, whenever it is read anew.
+    pub configured: Arc<plugins::Configured>,
     /// Where decisions are kept.
     pub journal: Arc<Journal>,
     /// What agents fetch.
@@ -255,7 +259,7 @@ impl Master {
 
     /// The set of plugins that decides now.
     pub fn plugins(&self) -> Arc<PluginSet> {
-        self.parts.live.current()
+        self.parts.rollout.current()
     }
 
     /// Keeps a decision that nothing waits for.

@@ -22,7 +22,7 @@ impl Master {
     /// the CA's revocation list, where there is a CA here; old reports. Ends
     /// when its future is dropped.
     pub async fn tend(self: Arc<Self>) {
-        let mut swaps = self.parts.live.subscribe();
+        let mut swaps = self.parts.rollout.live().subscribe();
         let mut round = tokio::time::interval(self.settings.pending_poll.max(Duration::from_millis(100)));
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut after, mut freshness) = (None, Freshness::Fresh);

@@ -291,7 +291,10 @@ impl Rollout {
     }
 
     /// The set of an id or of the first characters of one, made once more where it is only recorded.
-    async fn ready(&self, id: &str) -> Result<Arc<PluginSet>, Refused> {
+    ///
+    /// # Errors
+    /// Nobody knows it, or it cannot be made any more.
+    pub async fn ready(&self, id: &str) -> Result<Arc<PluginSet>, Refused> {
         let id = self.full_id(id).await?;
         if let Some(set) = self.set(&id) {
             return Ok(set);
