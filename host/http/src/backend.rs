@@ -10,9 +10,10 @@ use pki::{Certname, Serial};
 use serde_json::Value;
 
 use crate::administration::Administration;
+use crate::plugin_sets::PluginSets;
 
 /// The use cases behind the agents' routes. Each method is [`Master`]'s of the same name.
-pub trait Backend: Administration {
+pub trait Backend: Administration + PluginSets {
     /// The CA's certificate and its chain.
     fn ca_bundle(&self) -> CaFile;
     /// The CA's revocation lists.

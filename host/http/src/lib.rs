@@ -13,6 +13,7 @@
 //! | `/puppet-ca/v1/certificate_status(es)`, `sign`, `clean`, … | what administrators do | `routes/admin.rs` |
 //! | `/bunraku/v1/ca/…` | what they do that Puppet's API has no words for; catalog masters | `routes/authority.rs` |
 //! | `/bunraku/v1/ca/stream` | masters follow the revocation lists | `routes/stream.rs` |
+//! | `/bunraku/v1/plugins/…` | sets of plugins: stage, shadow, swap, roll back | `routes/plugins.rs` |
 //! | `/puppet/v3/node/<certname>`, `…/environments` | classification | `routes/node.rs` |
 //! | `/puppet/v3/catalog/<certname>`, `…/facts/<certname>` | catalogs, facts | `routes/catalog.rs` |
 //! | `/puppet/v3/report/<certname>` | reports | `routes/report.rs` |
@@ -43,6 +44,7 @@ mod layers;
 mod metrics;
 mod packed;
 mod pairs;
+mod plugin_sets;
 mod quota;
 mod route;
 mod routes;
@@ -54,6 +56,7 @@ mod tls;
 pub use access_log::AccessLogTo;
 pub use administration::Administration;
 pub use backend::Backend;
+pub use plugin_sets::PluginSets;
 pub use quota::QuotaSettings;
 pub use server::{Drained, Error, Gauges, Server};
 pub use settings::Settings;

@@ -21,7 +21,9 @@ use crate::backend::Backend;
 use crate::extract::Asked;
 use crate::json;
 use crate::metrics;
-use crate::routes::{admin, authority, ca, catalog, filebucket, files, node, report, status, stream};
+use crate::routes::{
+    admin, authority, ca, catalog, filebucket, files, node, plugins, report, status, stream,
+};
 use crate::server::Shared;
 
 /// Who may take a route. Over the control socket comes an administrator, who holds no certificate.
@@ -66,6 +68,7 @@ pub fn table<B: Backend>(shared: &Arc<Shared<B>>) -> Router<Arc<Shared<B>>> {
     );
     let list = get(authority::describe_crl::<B>).post(authority::publish::<B>);
     let one = put(authority::add_master::<B>).delete(authority::remove_master::<B>);
+    let shadow = get(plugins::describe_shadow::<B>).post(plugins::shadow::<B>);
     let own = mount(
         shared,
         [
@@ -79,6 +82,14 @@ pub fn table<B: Backend>(shared: &Arc<Shared<B>>) -> Router<Arc<Shared<B>>> {
             ("/ca/status", Administrator, get(authority::status::<B>)),
             ("/ca/stream", Master, get(stream::follow::<B>)),
             ("/ca/enforcing", Master, put(authority::enforcing::<B>)),
+            ("/plugins", Administrator, get(plugins::describe::<B>)),
+            ("/plugins/components", Administrator, post(plugins::upload::<B>)),
+            ("/plugins/stage", Administrator, post(plugins::stage::<B>)),
+            ("/plugins/shadow", Administrator, shadow),
+            ("/plugins/promote", Administrator, post(plugins::promote::<B>)),
+            ("/plugins/swap", Administrator, post(plugins::swap::<B>)),
+            ("/plugins/rollback", Administrator, post(plugins::rollback::<B>)),
+            ("/plugins/history", Administrator, get(plugins::history::<B>)),
         ],
     );
     let backup = head(filebucket::find::<B>).get(filebucket::read::<B>);

@@ -47,6 +47,8 @@ pub struct Settings {
     pub admin_cap: usize,
     /// Largest upload of revocation lists.
     pub crl_cap: usize,
+    /// Largest component of a plugin.
+    pub component_cap: usize,
     /// Memory for all bodies being read; no less than the largest cap.
     pub body_memory: usize,
     /// Certificate requests of one address.
@@ -75,6 +77,7 @@ impl Default for Settings {
             filebucket_cap: 64 << 20,
             admin_cap: 1 << 20,
             crl_cap: 16 << 20,
+            component_cap: 64 << 20,
             body_memory: 256 << 20,
             quota: QuotaSettings::default(),
             access_log: AccessLogTo::Off,
@@ -85,9 +88,17 @@ impl Default for Settings {
 impl Settings {
     /// The most that any body may have.
     pub(crate) fn largest_cap(&self) -> usize {
-        [self.request_cap, self.facts_cap, self.report_cap, self.filebucket_cap, self.admin_cap, self.crl_cap]
-            .into_iter()
-            .max()
-            .unwrap_or_default()
+        [
+            self.request_cap,
+            self.facts_cap,
+            self.report_cap,
+            self.filebucket_cap,
+            self.admin_cap,
+            self.crl_cap,
+            self.component_cap,
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or_default()
     }
 }

@@ -288,10 +288,18 @@ pub async fn read<B>(shared: &Shared<B>, request: Request, cap: usize) -> Result
 pub async fn to_the_end<T: Send + 'static>(
     doing: impl Future<Output = Result<T, Failed>> + Send + 'static,
 ) -> Result<T, Refusal> {
-    match tokio::spawn(doing.in_current_span()).await {
-        Ok(done) => done.map_err(exact),
-        Err(_) => Err(Refusal { issue_kind: None, ..Refusal::internal() }),
-    }
+    undisturbed(doing).await?.map_err(exact)
+}
+
+/// The same of what fails in its own way.
+///
+/// # Errors
+/// A 500 where it fell over.
+pub async fn undisturbed<T: Send + 'static>(
+    doing: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Refusal> {
+    let fell = |_| Refusal { issue_kind: None, ..Refusal::internal() };
+    tokio::spawn(doing.in_current_span()).await.map_err(fell)
 }
 
 /// A failure in text, word for word.

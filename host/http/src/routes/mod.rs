@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod filebucket;
 pub mod files;
 pub mod node;
+pub mod plugins;
 pub mod report;
 pub mod status;
 pub mod stream;

@@ -1,6 +1,7 @@
 //! A real master behind the server, with its CA and store but no plugins: from a request to a
 //! revocation, as an agent lives it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use master::{Certificates, Master, Parts};
 use pki::crl::Reason;
 use pki::{Certificate, CertificateRequest, Certname, KeyKind, RequestRules};
 use registry::Registry;
-use rollout::{Live, Means, Origin, SetSpec};
+use rollout::{NoFetch, Rollout, SetSpec, SigningKeys};
 use sandbox::Sandbox;
 use store::{Filebucket, Store};
 use time::OffsetDateTime;
@@ -53,14 +54,26 @@ pub async fn master(
     std::fs::create_dir(&definitions).unwrap();
     let url = url::Url::parse(&format!("dir:{}", definitions.display())).unwrap();
     let sandbox = Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
-    let origin = Origin::new("test", "");
-    let set = rollout::stage(&Means::new(sandbox), &SetSpec::default(), origin).await.unwrap();
+    let plugins = rollout::Parts {
+        dir: dir.join("plugins"),
+        store: store.clone(),
+        sandbox,
+        fetch: Arc::new(NoFetch),
+        keys: SigningKeys::default(),
+        stores: BTreeSet::new(),
+    };
+    let (rollout, _) =
+        Rollout::open(plugins, rollout::Settings::default(), SetSpec::default()).await.unwrap();
     let parts = Parts {
         store,
         certificates,
         registry: Arc::new(Registry::open(&registry::Settings::new(url)).await.unwrap()),
         stores: master::Stores::new(),
-        live: Arc::new(Live::new(set)),
+        rollout,
+        configured: Arc::default(),
+        journal: Arc::new(
+            journal::Journal::open(&dir.join("journal.db"), journal::Settings::default()).await.unwrap(),
+        ),
         files: Arc::new(files::Tree::new(files::Settings {
             modules: dir.join("modules"),
             environments: dir.join("environments"),
