@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::ca::arguments::Ca;
 use crate::config::ca::Address;
+use crate::plugin::arguments::Plugin;
 
 /// A Puppet-compatible master whose decisions are made by sandboxed plugins.
 ///
@@ -66,6 +67,12 @@ pub enum Command {
         after_help = "Example:\n  bunraku ca list\n  bunraku ca sign web1.example.test\n\nlist, sign, revoke, clean, generate, prune, delete, renew, crl and masters ask a running CA: the daemon of this configuration as root or as its user, or with --server one on another machine. setup, import, restore and renew --ca want it stopped; export, backup and verify do not care."
     )]
     Ca(Box<Ca>),
+    /// The plugins that decide: which are live, what each may reach, and putting others in force
+    #[command(
+        subcommand,
+        after_help = "Example:\n  bunraku plugin list\n  bunraku plugin swap policy.wasm --replay 7d --fail-on-flip\n\nAll but check and replay ask a running daemon: the one of this configuration as root or as its user, or with --server one on another machine."
+    )]
+    Plugin(Box<Plugin>),
     /// Holds the CA's key and signs with it; started by `serve`
     #[command(hide = true)]
     Signer,

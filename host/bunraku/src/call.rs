@@ -18,7 +18,7 @@ use crate::setup::Failure;
 /// What stays as it is in a segment of a path.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Most bytes of a list, 1 KiB or so a certificate, and how long it may take.
+/// Most bytes of a list, 1 KiB or so a certificate, and how long what takes long may take.
 const LONGEST: usize = 4 << 30;
 const LONG: Duration = Duration::from_secs(600);
 
@@ -66,6 +66,14 @@ impl Call {
             _ => Target::Unix(config.server.control_socket.clone()),
         };
         Ok(Call { client: Client::new(target).map_err(wrong)?, local })
+    }
+
+    /// The same, with patience for what takes long: many certificates, a set of plugins to compile.
+    #[must_use]
+    pub fn patient(&self) -> Call {
+        let deadlines = Deadlines { head: LONG, body: LONG, ..Deadlines::default() };
+        let client = self.client.clone().with_cap(LONGEST).with_deadlines(deadlines);
+        Call { client, local: self.local }
     }
 
     /// Asks, and gives the answer whatever its status, but for refusals.
@@ -120,10 +128,7 @@ impl Call {
     /// # Errors
     /// As [`Call::json`].
     pub async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let deadlines = Deadlines { body: LONG, ..Deadlines::default() };
-        let client = self.client.clone().with_cap(LONGEST).with_deadlines(deadlines);
-        let patient = Call { client, local: self.local };
-        let answered = patient.ask(Method::GET, path, None).await?;
+        let answered = self.patient().ask(Method::GET, path, None).await?;
         self.read(&answered)
     }
 

@@ -9,6 +9,7 @@ mod config;
 mod csr;
 mod embedded;
 mod node;
+mod plugin;
 mod print;
 mod registry;
 mod serve;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             Command::Csr(command) => csr::run(&common, command).await,
             Command::Node(command) => node::run(&common, command).await,
             Command::Ca(command) => ca::run(&common, *command).await,
+            Command::Plugin(command) => plugin::run(&common, *command).await,
             Command::Signer => Ok(()),
         }
     });

@@ -9,10 +9,10 @@ use bunraku_http::{QuotaSettings, Server, TlsMaterial};
 use ca::Authority;
 use follower::Follower;
 use journal::Journal;
+use master::plugins::{Candidate, Configured, Origin};
 use master::{Certificates, Master, Parts};
 use pki::{AltName, Freshness, Identity};
-use rollout::Live;
-use sandbox::Sandbox;
+use rollout::Rollout;
 use store::{Filebucket, Store};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -38,7 +38,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
 
     let store = Arc::new(open_store(&config).await?);
     let sandbox = setup::sandbox(&config)?;
-    let live = Arc::new(Live::new(setup::plugin_set(&config, &sandbox).await?));
+    let rollout = setup::rollout(&config, &store, sandbox).await?;
     let opened = tokio::select! {
         opened = role(&config, &store) => Some(opened?),
         // A catalog master may wait for its certificate for days.
@@ -63,7 +63,8 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         certificates: certificates.clone(),
         registry: registry.clone(),
         stores: master::Stores::new(),
-        live: live.clone(),
+        rollout: rollout.clone(),
+        configured: Arc::new(configured(common)),
         journal: journal.clone(),
         files: Arc::new(files),
         filebucket: Arc::new(Filebucket::open(&config.below_state("filebucket")).map_err(Failure::new)?),
@@ -72,7 +73,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     let material = TlsMaterial { trust: certificates.watch_trust(), identity };
     let server =
         Server::bind(http_settings(&config), master.clone(), material).await.map_err(Failure::new)?;
-    greet(&config, &server, &live, &certificates);
+    greet(&config, &server, &rollout, &certificates);
 
     // A registry that is down now may be up for the first agent: said, and no reason to stop.
     tokio::spawn(async move {
@@ -81,7 +82,8 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         }
     });
     let tending = tokio::spawn(master.clone().tend());
-    let reloading = tokio::spawn(reload(common.clone(), sandbox, live, hangup));
+    let guarding = tokio::spawn(rollout.tend());
+    let reloading = tokio::spawn(reload(master, hangup));
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -90,7 +92,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         tracing::info!("stopping: no new connections, requests in flight may end");
     };
     let drained = server.run(stop, config.server.drain).await;
-    for task in [tending, keeping, reloading] {
+    for task in [tending, keeping, guarding, reloading] {
         task.abort();
     }
     journal.close().await;
@@ -245,9 +247,9 @@ fn http_settings(config: &Config) -> bunraku_http::Settings {
 
 /// What an operator wants to see first: where it listens, what decides, and
 /// what to type next. The first line is for scripts too.
-fn greet(config: &Config, server: &Server<Master>, live: &Live, certificates: &Certificates) {
+fn greet(config: &Config, server: &Server<Master>, rollout: &Rollout, certificates: &Certificates) {
     let addresses: Vec<String> = server.local_addrs().iter().map(|a| format!("https://{a}")).collect();
-    let set = live.current();
+    let set = rollout.current();
     let plugins: Vec<String> =
         set.plugins().iter().map(|p| format!("{} {}", p.name, p.plugin.metadata().version)).collect();
     println!("ready: {}", addresses.join(" "));
@@ -286,24 +288,36 @@ fn greet(config: &Config, server: &Server<Master>, live: &Live, certificates: &C
     );
 }
 
+/// The plugins of the configuration, read anew.
+fn configured(common: &Common) -> Configured {
+    let common = common.clone();
+    let place = setup::config_place(&common);
+    let read = move || match setup::read_config(&common) {
+        Ok(config) => Ok(setup::set_spec(&config)),
+        Err(failure) => Err(vec![failure.message.replace("\n  ", " ")]),
+    };
+    Configured { place, read: Box::new(read) }
+}
+
 /// Stages the configured plugins anew at every SIGHUP. What can't be staged
 /// changes nothing.
-async fn reload(common: Common, sandbox: Arc<Sandbox>, live: Arc<Live>, mut hangup: Signal) {
+async fn reload(master: Arc<Master>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        let staged = match setup::read_config(&common) {
-            Ok(config) => setup::plugin_set(&config, &sandbox).await,
-            Err(failure) => Err(failure),
+        let origin = Origin::new("SIGHUP", "");
+        let staged = master.stage_candidate(Candidate::Config, origin.clone()).await;
+        let (from, to) = match staged {
+            Ok(staged) => (master.plugins().id().to_owned(), staged.set.id),
+            Err(problems) => {
+                tracing::error!("the plugins stay as they are: {problems}");
+                continue;
+            }
         };
-        match staged {
-            Ok(set) => {
-                let id = set.id().to_owned();
-                let old = live.swap(set);
-                tracing::info!(from = old.id(), to = id, "the plugins were reloaded");
-            }
-            Err(failure) => {
-                // One event, one line.
-                tracing::error!("the plugins stay as they are: {}", failure.message.replace("\n  ", " "));
-            }
+        if from == to {
+            tracing::info!(set = to, "the plugins were read anew, and are the same");
+        } else if let Err(failed) = master.swap_plugins(&to, false, origin).await {
+            tracing::error!("the plugins stay as they are: {failed}");
+        } else {
+            tracing::info!(from, to, "the plugins were reloaded");
         }
     }
 }

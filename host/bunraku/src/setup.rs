@@ -14,6 +14,8 @@ use crate::embedded;
 
 /// The store's file below the state directory.
 pub const DATABASE: &str = "bunraku.db";
+/// The folder of components below it.
+pub const COMPONENTS: &str = "plugins";
 
 /// Why the program ends, and with which code.
 #[derive(Debug)]
@@ -69,15 +71,24 @@ pub fn read_config(common: &Common) -> Result<Config, Failure> {
             format_args!("this machine's name {hostname:?} makes no certificate name ({e}): give it another"),
         )
     })?;
-    let usual = Path::new("/etc/bunraku/bunraku.toml");
-    let file = common.config.as_deref().or_else(|| usual.exists().then_some(usual));
-    let Some(file) = file else {
+    let Some(file) = config_file(common) else {
         return Config::parse("", &defaults).map_err(|problems| wrong("the embedded defaults", &problems));
     };
     let text = std::fs::read_to_string(file).map_err(|e| {
         Failure::with_code(2, format_args!("cannot read the configuration {}: {e}", file.display()))
     })?;
     Config::parse(&text, &defaults).map_err(|problems| wrong(&file.display().to_string(), &problems))
+}
+
+/// The configuration file, if there is one.
+fn config_file(common: &Common) -> Option<&Path> {
+    let usual = Path::new("/etc/bunraku/bunraku.toml");
+    common.config.as_deref().or_else(|| usual.exists().then_some(usual))
+}
+
+/// Where the configuration is, in words.
+pub fn config_place(common: &Common) -> String {
+    config_file(common).map_or_else(|| "the embedded defaults".to_owned(), |file| file.display().to_string())
 }
 
 fn wrong(place: &str, problems: &[crate::config::reader::Problem]) -> Failure {
@@ -166,18 +177,53 @@ pub fn set_spec(config: &Config) -> SetSpec {
     SetSpec { plugins: plugins.collect(), ..SetSpec::default() }
 }
 
-/// Stages the configured plugins.
-pub async fn plugin_set(config: &Config, sandbox: &Arc<Sandbox>) -> Result<rollout::PluginSet, Failure> {
-    let means = Means {
+/// What plugins are staged with.
+pub fn means(config: &Config, sandbox: &Arc<Sandbox>) -> Means {
+    Means {
         fetch: Arc::new(Embedded),
         stores: ["registry".to_owned()].into(),
+        components: Some(config.below_state(COMPONENTS)),
         ..Means::new(Arc::clone(sandbox))
-    };
+    }
+}
+
+/// Stages the configured plugins.
+pub async fn plugin_set(config: &Config, sandbox: &Arc<Sandbox>) -> Result<rollout::PluginSet, Failure> {
     let origin = Origin::new("start", "the configuration");
-    rollout::stage(&means, &set_spec(config), origin).await.map_err(|problems| {
-        let list: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
-        Failure::new(format_args!("the plugins can't be used:\n{}", list.join("\n")))
-    })
+    let staged = rollout::stage(&means(config, sandbox), &set_spec(config), origin).await;
+    staged.map_err(|problems| unusable(&problems))
+}
+
+/// Comes up with the set that was live, or with the configured one. What keeps
+/// the configured one from being live is said.
+pub async fn rollout(
+    config: &Config,
+    store: &Arc<store::Store>,
+    sandbox: Arc<Sandbox>,
+) -> Result<Arc<rollout::Rollout>, Failure> {
+    let parts = rollout::Parts {
+        dir: config.below_state(COMPONENTS),
+        store: store.clone(),
+        sandbox,
+        fetch: Arc::new(Embedded),
+        keys: rollout::SigningKeys::default(),
+        stores: ["registry".to_owned()].into(),
+    };
+    let opened = rollout::Rollout::open(parts, rollout::Settings::default(), set_spec(config)).await;
+    let (rollout, problems) = opened.map_err(|error| match error {
+        rollout::Error::Plugins(problems) => unusable(&problems),
+        other => Failure::new(other),
+    })?;
+    for problem in problems {
+        tracing::error!("the plugins are those that were live before: {problem}");
+    }
+    Ok(rollout)
+}
+
+/// All that keeps a set from being used.
+pub fn unusable(problems: &[rollout::Problem]) -> Failure {
+    let list: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
+    Failure::new(format_args!("the plugins can't be used:\n{}", list.join("\n")))
 }
 
 /// Gives the components that are part of this program.
