@@ -53,10 +53,11 @@ mod tests {
     async fn a_name_has_one_turn_and_others_do_not_wait_for_it() {
         let turns = Turns::default();
         let name = |name| Certname::parse(name).unwrap();
-        let (one, other) = (turns.take(&name("a")).await, turns.take(&name("b")).await);
-        let mut waits = Box::pin(turns.take(&name("a")));
+        let (a, b) = (name("a"), name("b"));
+        let (one, other) = (turns.take(&a).await, turns.take(&b).await);
+        let mut waits = Box::pin(turns.take(&a));
         assert!(futures_pending(&mut waits).await);
-        let mut gives_up = Box::pin(turns.take(&name("a")));
+        let mut gives_up = Box::pin(turns.take(&a));
         assert!(futures_pending(&mut gives_up).await);
         drop(one);
         drop((waits.await, other));

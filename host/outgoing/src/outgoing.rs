@@ -25,7 +25,7 @@ use url::{Host, Url};
 use crate::rule::{Rule, Scheme, is_ours, split};
 use crate::{Refused, Request, Response, address, secret, tls};
 
-/// Bytes of an answer's head, at most; hyper takes no less than 8 KiB.
+/// Bytes of an answer's head after which no more are read; what one reading brings may exceed it.
 const MAX_HEAD: usize = 64 << 10;
 
 /// Lines of an answer's head, at most.

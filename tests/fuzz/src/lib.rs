@@ -28,7 +28,7 @@ mod target;
 pub type Target = fn(&[u8]);
 
 /// Every target under its name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("csr", certificates::csr),
     ("certificate", certificates::certificate),
     ("crl", certificates::crl),
@@ -40,6 +40,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("target", texts::target),
     ("pairs", texts::pairs),
     ("definition", texts::definition),
+    ("origin", texts::origin),
 ];
 
 /// The target of a name.

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use definition::{NodeDefinition, yaml};
+use outgoing::Origin;
 
 use crate::inventory;
 use crate::judge::{Arrival, Offer, judge};
@@ -79,4 +80,13 @@ pub fn definition(input: &[u8]) {
     let Ok(value) = yaml::parse(text) else { return };
     let written = yaml::to_string(&value);
     assert_eq!(yaml::parse(&written).as_ref(), Ok(&value), "{written}");
+}
+
+/// Origins that are granted: what is read is written so that it is read again, and names one host.
+pub fn origin(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(origin) = Origin::parse(text) else { return };
+    let written = origin.to_string();
+    assert!(!written.contains(['*', '@', '%', '?', '#', ' ']), "{written}");
+    assert_eq!(Origin::parse(&written).as_ref(), Ok(&origin), "{written}");
 }
