@@ -34,6 +34,8 @@ pub struct Settings<'a> {
     pub folder: Option<&'a Path>,
     /// The machine of a network that it runs on, by whose name it is called; else this one.
     pub on: Option<&'a Host>,
+    /// The common name of its certificate, where it is not the usual one.
+    pub certname: Option<&'a str>,
     /// Environment variables, such as the credentials for S3.
     pub environment: &'a [(&'a str, &'a str)],
 }
@@ -92,7 +94,8 @@ impl Master {
             None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?,
             Some(host) => (host.address(), 8140).into(),
         };
-        let certname = settings.on.map_or("master.cluster.test", Host::name);
+        let usual = settings.on.map_or("master.cluster.test", Host::name);
+        let certname = settings.certname.unwrap_or(usual);
         let config = format!(
             "state_dir = {state:?}\n[server]\nlisten = [\"{address}\"]\ncertname = {certname:?}\n{server}\n",
             state = folder.path().join("state"),

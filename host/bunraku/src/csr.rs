@@ -29,7 +29,7 @@ pub async fn run(common: &Common, command: Command) -> Result<(), Failure> {
     let config = setup::configure(common)?;
     let decider = decider(&config).await?;
     let sandbox = setup::sandbox(&config)?;
-    let set = setup::plugin_set(&config, &sandbox).await?;
+    let set = setup::plugin_set(&config, decider.store.as_deref(), &sandbox).await?;
     match certname {
         Some(certname) => policy(&config, &decider, &set, &certname).await,
         None => check(&config, &decider, &set, json).await,
@@ -45,7 +45,7 @@ pub async fn decider(config: &Config) -> Result<Decider, Failure> {
     } else {
         None
     };
-    Ok(Decider::new(setup::registry(config).await?, master::Stores::new(), store))
+    Ok(Decider::new(setup::registry(config).await?, setup::stores(config).await?, store))
 }
 
 /// One request on standard input: exit code 0 if the plugins approve it.

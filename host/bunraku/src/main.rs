@@ -8,12 +8,16 @@ mod call;
 mod config;
 mod csr;
 mod embedded;
+mod fetch;
+mod led;
 mod node;
 mod plugin;
 mod print;
 mod registry;
+mod reload;
 mod serve;
 mod setup;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -19,7 +19,7 @@ pub async fn run(common: &Common, command: Command) -> Result<(), Failure> {
     let certname = name(&certname)?;
     let decider: Decider = decider(&config).await?;
     let sandbox = setup::sandbox(&config)?;
-    let set = setup::plugin_set(&config, &sandbox).await?;
+    let set = setup::plugin_set(&config, decider.store.as_deref(), &sandbox).await?;
     let facts = match &decider.store {
         Some(store) => store.facts(certname.as_str()).await.map_err(Failure::new)?.unwrap_or(Value::Null),
         None => Value::Null,

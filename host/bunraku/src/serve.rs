@@ -1,5 +1,4 @@
-//! `bunraku serve`: puts the master together, runs it, reloads its plugins on
-//! SIGHUP and drains it on SIGTERM.
+//! `bunraku serve`: puts the master together, runs it, and drains it on SIGTERM.
 
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -9,36 +8,45 @@ use bunraku_http::{QuotaSettings, Server, TlsMaterial};
 use ca::Authority;
 use follower::Follower;
 use journal::Journal;
-use master::plugins::{Candidate, Configured, Origin};
+use master::plugins::Configured;
 use master::{Certificates, Master, Parts};
 use pki::{AltName, Freshness, Identity};
 use rollout::Rollout;
 use store::{Filebucket, Store};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::arguments::Common;
 use crate::config::Config;
 use crate::config::ca::{Follows, Pin};
+use crate::fetch::Sources;
+use crate::led;
 use crate::print::printable;
+use crate::reload::{self, Reload};
 use crate::setup::{self, Failure};
+use crate::watch::{Watch, look};
 
 /// How often a CA that does not push is asked for its revocation list.
 const POLL: Duration = Duration::from_secs(60);
 
 /// Runs the master until it is told to stop.
 pub async fn run(common: &Common) -> Result<(), Failure> {
+    // Looked at before it is read: a change meanwhile is seen later.
+    let mut files = Watch::new(look(reload::files(common, None)));
     let config = setup::configure(common)?;
+    files.follow(look(reload::files(common, Some(&config))));
     let on = |kind| signal(kind).map_err(|e| Failure::new(format_args!("cannot listen for signals: {e}")));
     let (mut terminate, mut interrupt, hangup) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
 
     let store = Arc::new(open_store(&config).await?);
     let sandbox = setup::sandbox(&config)?;
-    let rollout = setup::rollout(&config, &store, sandbox).await?;
+    let sources = Arc::new(Sources::new(&config));
+    let rollout = setup::rollout(&config, &store, sandbox, sources.clone()).await?;
+    let journal = Arc::new(journal(&config).await?);
     let opened = tokio::select! {
         opened = role(&config, &store) => Some(opened?),
         // A catalog master may wait for its certificate for days.
@@ -47,28 +55,30 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     };
     let Some(Role { certificates, identity, tending: keeping }) = opened else {
         tracing::info!("stopped before there was a certificate");
+        journal.close().await;
         store.close().await;
         return Ok(());
     };
-    let files = files::Tree::new(files::Settings {
+    let tree = files::Tree::new(files::Settings {
         modules: config.below_state("modules"),
         environments: config.below_state("environments"),
     });
     let registry = setup::registry(&config).await?;
-    let journal = config.below_state("journal.db");
-    let journal =
-        Arc::new(Journal::open(&journal, journal::Settings::default()).await.map_err(Failure::new)?);
+    let stores = setup::stores(&config).await?;
     let parts = Parts {
         store: store.clone(),
         certificates: certificates.clone(),
         registry: registry.clone(),
-        stores: master::Stores::new(),
+        stores: stores,
         rollout: rollout.clone(),
         configured: Arc::new(configured(common)),
         journal: journal.clone(),
-        files: Arc::new(files),
+        files: Arc::new(tree),
         filebucket: Arc::new(Filebucket::open(&config.below_state("filebucket")).map_err(Failure::new)?),
     };
+    if let Some(ca) = certificates.follower() {
+        sources.ask_too(ca.clone());
+    }
     let master = Master::new(parts, master_settings(&config));
     let material = TlsMaterial { trust: certificates.watch_trust(), identity };
     let server =
@@ -83,7 +93,13 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     });
     let tending = tokio::spawn(master.clone().tend());
     let guarding = tokio::spawn(rollout.tend());
-    let reloading = tokio::spawn(reload(master, hangup));
+    let (led, is_led) = watch::channel(false);
+    let led = match certificates.follower().filter(|_| config.rollout.follow) {
+        Some(ca) => tokio::spawn(led::follow(master.clone(), ca.clone(), led)),
+        None => tokio::spawn(async move { led.closed().await }),
+    };
+    let reload = Reload { common: common.clone(), master, watch: config.rollout.watch, led: is_led };
+    let reloading = tokio::spawn(reload.run(files, hangup));
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -92,7 +108,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         tracing::info!("stopping: no new connections, requests in flight may end");
     };
     let drained = server.run(stop, config.server.drain).await;
-    for task in [tending, keeping, guarding, reloading] {
+    for task in [tending, keeping, guarding, led, reloading] {
         task.abort();
     }
     journal.close().await;
@@ -199,6 +215,15 @@ async fn open_store(config: &Config) -> Result<Store, Failure> {
     Store::open(&config.below_state(setup::DATABASE)).await.map_err(Failure::new)
 }
 
+async fn journal(config: &Config) -> Result<Journal, Failure> {
+    let settings = ::journal::Settings {
+        max_age: config.journal.keep,
+        max_bytes: config.journal.max_bytes,
+        ..::journal::Settings::default()
+    };
+    Journal::open(&config.below_state("journal.db"), settings).await.map_err(Failure::new)
+}
+
 async fn authority(config: &Config, store: &Arc<Store>) -> Result<Arc<Authority>, Failure> {
     let program = std::env::current_exe()
         .map_err(|e| Failure::new(format_args!("cannot find this program's own file: {e}")))?;
@@ -224,6 +249,7 @@ fn master_settings(config: &Config) -> master::Settings {
         last_good_max_age: config.registry.last_good,
         grace: config.ca.grace,
         renewal: config.ca.renewal,
+        publish_plugins: config.rollout.publish,
         ca_server: config.ca.follows.as_ref().map(|follows| follows.server.to_string()),
     }
 }
@@ -254,8 +280,9 @@ fn greet(config: &Config, server: &Server<Master>, rollout: &Rollout, certificat
         set.plugins().iter().map(|p| format!("{} {}", p.name, p.plugin.metadata().version)).collect();
     println!("ready: {}", addresses.join(" "));
     println!("  state    {}", config.state_dir.display());
-    println!("  registry {}", config.registry.url);
+    println!("  registry {}", config.registry.store.url);
     println!("  plugins  {}", plugins.join(", "));
+    println!("  set      {}", set.id());
     let trust = certificates.trust();
     let ca = trust.bundle.issuer();
     match &config.ca.follows {
@@ -293,31 +320,8 @@ fn configured(common: &Common) -> Configured {
     let common = common.clone();
     let place = setup::config_place(&common);
     let read = move || match setup::read_config(&common) {
-        Ok(config) => Ok(setup::set_spec(&config)),
+        Ok(config) => Ok(config.plugins),
         Err(failure) => Err(vec![failure.message.replace("\n  ", " ")]),
     };
     Configured { place, read: Box::new(read) }
-}
-
-/// Stages the configured plugins anew at every SIGHUP. What can't be staged
-/// changes nothing.
-async fn reload(master: Arc<Master>, mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        let origin = Origin::new("SIGHUP", "");
-        let staged = master.stage_candidate(Candidate::Config, origin.clone()).await;
-        let (from, to) = match staged {
-            Ok(staged) => (master.plugins().id().to_owned(), staged.set.id),
-            Err(problems) => {
-                tracing::error!("the plugins stay as they are: {problems}");
-                continue;
-            }
-        };
-        if from == to {
-            tracing::info!(set = to, "the plugins were read anew, and are the same");
-        } else if let Err(failed) = master.swap_plugins(&to, false, origin).await {
-            tracing::error!("the plugins stay as they are: {failed}");
-        } else {
-            tracing::info!(from, to, "the plugins were reloaded");
-        }
-    }
 }

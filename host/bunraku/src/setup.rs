@@ -1,20 +1,23 @@
 //! From arguments and configuration to the crates below, put together.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::registry::Registry;
-use rollout::{BoxFuture, Component, Fetch, Means, OnFailure, Origin, PluginSpec, SetSpec, Source};
+use rollout::{Means, Origin, PluginSet};
 use sandbox::Sandbox;
+use store::Store;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Common;
+use crate::config::store::{ObjectStore, REGISTRY};
 use crate::config::{Config, Defaults};
-use crate::embedded;
+use crate::fetch::Sources;
 
 /// The store's file below the state directory.
 pub const DATABASE: &str = "bunraku.db";
-/// The folder of components below it.
+/// The folder of plugins' components below it.
 pub const COMPONENTS: &str = "plugins";
 
 /// Why the program ends, and with which code.
@@ -74,19 +77,20 @@ pub fn read_config(common: &Common) -> Result<Config, Failure> {
     let Some(file) = config_file(common) else {
         return Config::parse("", &defaults).map_err(|problems| wrong("the embedded defaults", &problems));
     };
-    let text = std::fs::read_to_string(file).map_err(|e| {
+    let text = std::fs::read_to_string(&file).map_err(|e| {
         Failure::with_code(2, format_args!("cannot read the configuration {}: {e}", file.display()))
     })?;
     Config::parse(&text, &defaults).map_err(|problems| wrong(&file.display().to_string(), &problems))
 }
 
-/// The configuration file, if there is one.
-fn config_file(common: &Common) -> Option<&Path> {
+/// The configuration file that the arguments name, or the default one if it is there.
+pub fn config_file(common: &Common) -> Option<PathBuf> {
     let usual = Path::new("/etc/bunraku/bunraku.toml");
-    common.config.as_deref().or_else(|| usual.exists().then_some(usual))
+    let file = common.config.as_deref().or_else(|| usual.exists().then_some(usual));
+    file.map(Path::to_owned)
 }
 
-/// Where the configuration is, in words.
+/// Where the configuration is, for people.
 pub fn config_place(common: &Common) -> String {
     config_file(common).map_or_else(|| "the embedded defaults".to_owned(), |file| file.display().to_string())
 }
@@ -129,20 +133,22 @@ fn hostname() -> String {
 
 /// Opens the registry that the configuration names.
 pub async fn registry(config: &Config) -> Result<Arc<Registry>, Failure> {
-    let set = &config.registry;
-    let url = set
-        .url
-        .parse()
-        .map_err(|e| Failure::with_code(2, format_args!("registry.url {:?}: {e}", set.url)))?;
+    object_store("registry.url", &config.registry.store).await
+}
+
+/// Opens a place of objects; `key` is its setting.
+pub async fn object_store(key: &str, place: &ObjectStore) -> Result<Arc<Registry>, Failure> {
+    let url =
+        place.url.parse().map_err(|e| Failure::with_code(2, format_args!("{key} {:?}: {e}", place.url)))?;
     let settings = ::registry::Settings {
         url,
-        endpoint: set.endpoint.clone(),
-        region: set.region.clone(),
-        path_style: set.path_style,
-        deadline: set.deadline,
-        attempts: set.attempts,
-        cache_entries: usize::try_from(set.cache_entries).unwrap_or(usize::MAX),
-        max_object_bytes: set.max_object_bytes,
+        endpoint: place.endpoint.clone(),
+        region: place.region.clone(),
+        path_style: place.path_style,
+        deadline: place.deadline,
+        attempts: place.attempts,
+        cache_entries: usize::try_from(place.cache_entries).unwrap_or(usize::MAX),
+        max_object_bytes: place.max_object_bytes,
     };
     Registry::open(&settings).await.map(Arc::new).map_err(Failure::new)
 }
@@ -160,87 +166,88 @@ pub fn sandbox(config: &Config) -> Result<Arc<Sandbox>, Failure> {
     Sandbox::new(settings).map_err(Failure::new)
 }
 
-/// The plugins of the configuration as a set.
-pub fn set_spec(config: &Config) -> SetSpec {
-    let source = |plugin: &crate::config::Plugin| match &plugin.path {
-        Some(path) => Source::File(path.clone()),
-        None => Source::Embedded(plugin.name.clone()),
-    };
-    let plugins = config.plugins.iter().map(|plugin| PluginSpec {
-        name: plugin.name.clone(),
-        source: source(plugin),
-        settings: plugin.settings.clone(),
-        grants: plugin.grants.clone(),
-        digest: plugin.digest.clone(),
-        on_failure: OnFailure::default(),
-    });
-    SetSpec { plugins: plugins.collect(), ..SetSpec::default() }
-}
-
-/// What plugins are staged with.
+/// What plugin sets are made with where no daemon runs, or beside it.
 pub fn means(config: &Config, sandbox: &Arc<Sandbox>) -> Means {
     Means {
-        fetch: Arc::new(Embedded),
-        stores: ["registry".to_owned()].into(),
+        fetch: Arc::new(Sources::new(config)),
+        keys: config.plugin_keys.clone(),
+        require_signature: config.rollout.require_signature,
+        stores: store_names(config),
         components: Some(config.below_state(COMPONENTS)),
-        ..Means::new(Arc::clone(sandbox))
+        ..Means::new(sandbox.clone())
     }
 }
 
-/// Stages the configured plugins.
-pub async fn plugin_set(config: &Config, sandbox: &Arc<Sandbox>) -> Result<rollout::PluginSet, Failure> {
-    let origin = Origin::new("start", "the configuration");
-    let staged = rollout::stage(&means(config, sandbox), &set_spec(config), origin).await;
-    staged.map_err(|problems| unusable(&problems))
+/// The set that decides: the one that a master has recorded as live, else the configured one.
+pub async fn plugin_set(
+    config: &Config,
+    store: Option<&Store>,
+    sandbox: &Arc<Sandbox>,
+) -> Result<PluginSet, Failure> {
+    let recorded = match store {
+        Some(store) => rollout::recorded(store).await.map_err(Failure::new)?,
+        None => None,
+    };
+    let (spec, origin) = match recorded {
+        Some(row) => (row.spec, row.origin),
+        None => (config.plugins.clone(), Origin::new("start", "the configuration")),
+    };
+    rollout::stage(&means(config, sandbox), &spec, origin).await.map_err(|problems| unusable(&problems))
 }
 
-/// Comes up with the set that was live, or with the configured one. What keeps
-/// the configured one from being live is said.
+/// Comes up with the set that was live, or with the configured one. What keeps the configured one from
+/// being live is said.
 pub async fn rollout(
     config: &Config,
-    store: &Arc<store::Store>,
+    store: &Arc<Store>,
     sandbox: Arc<Sandbox>,
+    sources: Arc<Sources>,
 ) -> Result<Arc<rollout::Rollout>, Failure> {
     let parts = rollout::Parts {
         dir: config.below_state(COMPONENTS),
         store: store.clone(),
         sandbox,
-        fetch: Arc::new(Embedded),
-        keys: rollout::SigningKeys::default(),
-        stores: ["registry".to_owned()].into(),
+        fetch: sources,
+        keys: config.plugin_keys.clone(),
+        stores: store_names(config),
     };
-    let opened = rollout::Rollout::open(parts, rollout::Settings::default(), set_spec(config)).await;
-    let (rollout, problems) = opened.map_err(|error| match error {
-        rollout::Error::Plugins(problems) => unusable(&problems),
-        other => Failure::new(other),
-    })?;
+    let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+    let settings = rollout::Settings {
+        keep: count(config.rollout.keep),
+        window: config.rollout.window,
+        require_signature: config.rollout.require_signature,
+        shadow_slots: count(config.rollout.shadow_slots),
+    };
+    let (rollout, problems) = rollout::Rollout::open(parts, settings, config.plugins.clone()).await.map_err(
+        |error| match error {
+            rollout::Error::Plugins(problems) => unusable(&problems),
+            other => Failure::new(other),
+        },
+    )?;
     for problem in problems {
         tracing::error!("the plugins are those that were live before: {problem}");
     }
     Ok(rollout)
 }
 
-/// All that keeps a set from being used.
+/// Why there is no set, a line for each problem.
 pub fn unusable(problems: &[rollout::Problem]) -> Failure {
     let list: Vec<String> = problems.iter().map(|p| format!("  {p}")).collect();
     Failure::new(format_args!("the plugins can't be used:\n{}", list.join("\n")))
 }
 
-/// Gives the components that are part of this program.
-struct Embedded;
+/// The names of the stores that plugins may be granted.
+fn store_names(config: &Config) -> BTreeSet<String> {
+    config.stores.keys().cloned().chain([REGISTRY.to_owned()]).collect()
+}
 
-impl Fetch for Embedded {
-    fn embedded(&self, name: &str) -> Option<&'static [u8]> {
-        embedded::component(name)
+/// Opens what plugins may be granted besides the registry.
+pub async fn stores(config: &Config) -> Result<master::Stores, Failure> {
+    let mut opened = master::Stores::new();
+    for (name, place) in &config.stores {
+        opened.insert(name.clone(), object_store(&format!("stores.{name}.url"), place).await?);
     }
-
-    fn object<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<u8>, String>> {
-        Box::pin(async { Err("components come from files".to_owned()) })
-    }
-
-    fn component<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Component>, String>> {
-        Box::pin(async { Ok(None) })
-    }
+    Ok(opened)
 }
 
 /// What a certificate request may ask for.

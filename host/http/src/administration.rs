@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ca::{Expirations, Revoked};
 use master::{
-    Administrator, CertificateStatus, Failed, Master, Metrics, Peer, Revoke, Signing, State, StatusCursor,
-    StatusPage,
+    Administrator, CertificateStatus, Component, Failed, Master, Metrics, Peer, Published, Revoke, Signing,
+    State, StatusCursor, StatusPage,
 };
 use pki::crl::Reason;
 use pki::{Certname, Trust};
@@ -20,6 +20,11 @@ use tokio::sync::watch;
 pub trait Administration: Send + Sync + 'static {
     /// What is believed of the CA, and every later version.
     fn watch_trust(&self) -> watch::Receiver<Arc<Trust>>;
+    /// The set of plugins that catalog masters are told to use, and every later one; none where they are
+    /// not told.
+    fn watch_published_plugins(&self) -> watch::Receiver<Option<Published>>;
+    /// A component that is kept here, by its SHA-256 in lower-case hex.
+    fn component(&self, digest: &str) -> impl Future<Output = Option<Component>> + Send;
     /// Since when the revocation lists are too old to believe any certificate. In memory.
     fn lapsed(&self, now: OffsetDateTime) -> Option<OffsetDateTime>;
     /// Whether the name is a declared master's. In memory: it is asked for every beat of a stream.
@@ -118,6 +123,14 @@ pub trait Administration: Send + Sync + 'static {
 impl Administration for Master {
     fn watch_trust(&self) -> watch::Receiver<Arc<Trust>> {
         self.watch_trust()
+    }
+
+    fn watch_published_plugins(&self) -> watch::Receiver<Option<Published>> {
+        self.watch_published_plugins()
+    }
+
+    async fn component(&self, digest: &str) -> Option<Component> {
+        self.component(digest).await
     }
 
     fn lapsed(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {

@@ -22,7 +22,7 @@ use crate::extract::Asked;
 use crate::json;
 use crate::metrics;
 use crate::routes::{
-    admin, authority, ca, catalog, filebucket, files, node, plugins, report, status, stream,
+    admin, authority, ca, catalog, components, filebucket, files, node, plugins, report, status, stream,
 };
 use crate::server::Shared;
 
@@ -40,11 +40,13 @@ enum Who {
     Administrator,
     /// A declared catalog master.
     Master,
+    /// A declared catalog master, or an administrator.
+    MasterOrAdministrator,
 }
 
 /// The routes.
 pub fn table<B: Backend>(shared: &Arc<Shared<B>>) -> Router<Arc<Shared<B>>> {
-    use Who::{Administrator, Anyone, Holder, Master, Owner};
+    use Who::{Administrator, Anyone, Holder, Master, MasterOrAdministrator, Owner};
     let request = get(ca::pending_request::<B>).put(ca::submit::<B>);
     let certificate = get(admin::status::<B>).put(admin::set_status::<B>).delete(admin::remove::<B>);
     let ca = mount(
@@ -82,6 +84,7 @@ pub fn table<B: Backend>(shared: &Arc<Shared<B>>) -> Router<Arc<Shared<B>>> {
             ("/ca/status", Administrator, get(authority::status::<B>)),
             ("/ca/stream", Master, get(stream::follow::<B>)),
             ("/ca/enforcing", Master, put(authority::enforcing::<B>)),
+            ("/plugins/components/{sha256}", MasterOrAdministrator, get(components::component::<B>)),
             ("/plugins", Administrator, get(plugins::describe::<B>)),
             ("/plugins/components", Administrator, post(plugins::upload::<B>)),
             ("/plugins/stage", Administrator, post(plugins::stage::<B>)),
@@ -180,6 +183,9 @@ async fn admit<B: Backend>(
         (Who::Holder, None, _) => asked.peer().certificate.is_none() && administrator.is_some(),
         (Who::Administrator, ..) => administrator.is_some(),
         (Who::Master, Some(certname), _) => shared.backend.is_master(certname),
+        (Who::MasterOrAdministrator, ..) => {
+            administrator.is_some() || certname.is_some_and(|name| shared.backend.is_master(name))
+        }
         (Who::Owner, Some(certname), Some(Path(name))) => certname.as_str() == name,
         (Who::Owner | Who::Master, ..) => false,
     };

@@ -74,8 +74,8 @@ use writer::{Counts, Writer};
 const READERS: u32 = 2;
 /// How long to wait for another process's lock on the database, such as a backup's.
 const BUSY: Duration = Duration::from_secs(5);
-/// Less than this is no journal.
-const MIN_BYTES: u64 = 2 * 1024 * 1024;
+/// The least that [`Settings::max_bytes`] may be.
+pub const MIN_BYTES: u64 = 2 * 1024 * 1024;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

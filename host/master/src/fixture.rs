@@ -66,6 +66,7 @@ pub async fn master(dir: &Path) -> Arc<Master> {
         last_good_max_age: HOUR,
         grace: 2 * HOUR,
         renewal: true,
+        publish_plugins: true,
         ca_server: None,
     };
     Master::new(parts, settings)

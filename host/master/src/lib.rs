@@ -65,6 +65,7 @@ pub use decider::{Decided, Decider};
 pub use enrol::{SubmitError, Submitted};
 pub use health::{Metrics, Status};
 pub use reach::{REGISTRY, Stores};
+pub use rollout::{Component, Published};
 pub use statuses::{CertificateStatus, Standing, State, StatusCursor, StatusPage};
 
 /// Who is on the other side of a connection, from TLS alone.
@@ -170,6 +171,8 @@ pub struct Settings {
     /// Whether nodes may renew their certificates for another key; for the same one the CA's own
     /// setting says it.
     pub renewal: bool,
+    /// Whether catalog masters are told which set of plugins decides.
+    pub publish_plugins: bool,
     /// On a catalog master, the CA's `HOST:PORT`: where whoever wants a certificate is sent.
     pub ca_server: Option<String>,
 }
@@ -260,6 +263,20 @@ impl Master {
     /// The set of plugins that decides now.
     pub fn plugins(&self) -> Arc<PluginSet> {
         self.parts.rollout.current()
+    }
+
+    /// The set of plugins that catalog masters are told to use, and every later one; none where they are
+    /// not told.
+    pub fn watch_published_plugins(&self) -> watch::Receiver<Option<Published>> {
+        match self.settings.publish_plugins {
+            true => self.parts.rollout.publish(),
+            false => watch::channel(None).1,
+        }
+    }
+
+    /// A component that is kept here, by its SHA-256 in lower-case hex; none where it is damaged.
+    pub async fn component(&self, digest: &str) -> Option<Component> {
+        self.parts.rollout.component(digest).await
     }
 
     /// Keeps a decision that nothing waits for.

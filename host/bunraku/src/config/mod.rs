@@ -6,15 +6,18 @@
 pub mod ca;
 pub mod plugins;
 pub mod reader;
+pub mod rollout;
 pub mod server;
+pub mod store;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::rollout::{SetSpec, SigningKeys};
 use pki::Certname;
 
-pub use plugins::Plugin;
 use reader::{Document, Problem, Section};
 
 /// Everything `bunraku` needs to know before it starts.
@@ -31,43 +34,34 @@ pub struct Config {
     /// The certificate authority.
     pub ca: ca::Ca,
     /// Where node definitions are.
-    pub registry: Registry,
+    pub registry: store::Registry,
+    /// What else plugins may be granted to read, by name.
+    pub stores: BTreeMap<String, store::ObjectStore>,
     /// Where metrics are served as plain HTTP; only on the control socket where none.
     pub metrics_listen: Option<SocketAddr>,
     /// Limits of every plugin call.
     pub sandbox: Sandbox,
+    /// How long decisions are kept.
+    pub journal: Journal,
     /// How long reports are kept.
     pub reports_keep: Duration,
     /// The program's own log.
     pub log: Log,
-    /// The plugins, in the order in which they are asked.
-    pub plugins: Vec<Plugin>,
+    /// How a set of plugins goes live.
+    pub rollout: rollout::Rollout,
+    /// Whose signatures on components are good.
+    pub plugin_keys: SigningKeys,
+    /// The plugins, in the order in which they are asked, and how their answers add up.
+    pub plugins: SetSpec,
 }
 
-/// Where node definitions are.
+/// How long decisions are kept to be explained and replayed.
 #[derive(Clone, Debug)]
-pub struct Registry {
-    /// `dir:PATH` or `s3://BUCKET/PREFIX`.
-    pub url: String,
-    /// An S3 server other than AWS's.
-    pub endpoint: Option<String>,
-    /// The bucket's region.
-    pub region: Option<String>,
-    /// `http://host/bucket/key` rather than `http://bucket.host/key`.
-    pub path_style: bool,
-    /// All attempts for one object together.
-    pub deadline: Duration,
-    /// Attempts for one object.
-    pub attempts: u32,
-    /// Objects kept in memory.
-    pub cache_entries: u32,
-    /// The largest object read.
-    pub max_object_bytes: u64,
-    /// How often pending requests are looked at for a changed object.
-    pub poll: Duration,
-    /// How old a node's last classification may be to serve while the registry
-    /// does not answer.
-    pub last_good: Duration,
+pub struct Journal {
+    /// Older ones go.
+    pub keep: Duration,
+    /// Of the database's files together.
+    pub max_bytes: u64,
 }
 
 /// Limits of every plugin call.
@@ -156,16 +150,27 @@ fn read(top: Section<'_, '_>, defaults: &Defaults) -> Config {
         top.problem("environments", format_args!("names {name:?}; letters, digits and `_` make a name"));
     }
     let ca = ca::read(top.section("ca"), &state_dir);
+    let plugin_keys = rollout::plugin_keys(&top, &state_dir);
+    let rollout = rollout::read(top.section("rollout"), ca.follows.is_none(), !plugin_keys.is_empty());
+    let plugins = SetSpec {
+        plugins: plugins::read(&top, &state_dir),
+        merge: rollout.merge,
+        quorum: rollout::quorum(&top),
+    };
     let config = Config {
         environments,
         server: server::read(top.section("server"), &state_dir, defaults, ca.follows.is_none()),
         ca,
-        registry: registry(top.section("registry"), &state_dir),
+        registry: store::registry(top.section("registry"), &state_dir),
+        stores: store::stores(&top, &state_dir),
         metrics_listen: metrics_listen(top.section("metrics")),
         sandbox: sandbox(top.section("sandbox")),
+        journal: journal(top.section("journal")),
         reports_keep: reports_keep(top.section("reports")),
         log: log(top.section("log")),
-        plugins: plugins::read(&top, &state_dir),
+        rollout,
+        plugin_keys,
+        plugins,
         hostname: defaults.hostname.clone(),
         state_dir,
     };
@@ -173,27 +178,16 @@ fn read(top: Section<'_, '_>, defaults: &Defaults) -> Config {
     config
 }
 
-fn registry(section: Section<'_, '_>, state_dir: &Path) -> Registry {
-    let url = section.parsed("url", |text| match text.split_once(':') {
-        Some(("dir", path)) if !path.is_empty() => Ok(format!("dir:{}", state_dir.join(path).display())),
-        Some(("s3", rest))
-            if rest.strip_prefix("//").is_some_and(|b| !b.is_empty() && !b.starts_with('/')) =>
-        {
-            Ok(text.to_owned())
-        }
-        _ => Err(format!("is {text:?}; write dir:PATH or s3://BUCKET/PREFIX")),
+fn journal(section: Section<'_, '_>) -> Journal {
+    let usual = ::journal::Settings::default();
+    let max_bytes = section.parsed("max_bytes", |text| {
+        let bytes = ::rollout::parse_bytes(text)?;
+        let least = ::journal::MIN_BYTES;
+        if bytes < least { Err(format!("must be at least {}MiB", least >> 20)) } else { Ok(bytes) }
     });
-    let out = Registry {
-        url: url.unwrap_or_else(|| format!("dir:{}", state_dir.join("registry").display())),
-        endpoint: section.string("endpoint"),
-        region: section.string("region"),
-        path_style: section.boolean("path_style").unwrap_or(false),
-        deadline: section.duration("deadline").unwrap_or(Duration::from_secs(5)),
-        attempts: section.number("attempts", 1..=20).unwrap_or(4),
-        cache_entries: section.number("cache_entries", 0..=10_000_000).unwrap_or(20_000),
-        max_object_bytes: section.bytes("max_object_bytes").unwrap_or(1 << 20),
-        poll: section.duration("poll").unwrap_or(Duration::from_secs(5)),
-        last_good: section.duration("last_good").unwrap_or(Duration::from_secs(86_400)),
+    let out = Journal {
+        keep: section.duration("keep").unwrap_or(usual.max_age),
+        max_bytes: max_bytes.unwrap_or(usual.max_bytes),
     };
     section.finish();
     out
@@ -241,6 +235,7 @@ fn log(section: Section<'_, '_>) -> Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::rollout::Source;
     use serde_json::Value;
 
     fn defaults() -> Defaults {
@@ -253,8 +248,11 @@ mod tests {
         assert_eq!(config.server.certname.as_str(), "bunraku.master1.example.test");
         assert_eq!(config.server.dns_alt_names, ["master1.example.test", "master1", "puppet", "localhost"]);
         assert_eq!(config.server.control_socket, Path::new("/var/lib/bunraku/control.sock"));
-        assert_eq!((config.metrics_listen, &*config.registry.url), (None, "dir:/var/lib/bunraku/registry"));
-        let names: Vec<_> = config.plugins.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(
+            (config.metrics_listen, &*config.registry.store.url),
+            (None, "dir:/var/lib/bunraku/registry")
+        );
+        let names: Vec<_> = config.plugins.plugins.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["s3-registry", "base", "hadoop"]);
     }
 
@@ -270,9 +268,27 @@ mod tests {
     fn a_plugin_keeps_the_grants_it_is_shipped_with_unless_they_are_said() {
         let text = "[[plugins]]\nname = \"hadoop\"\n[[plugins]]\nname = \"mine\"\npath = \"mine.wasm\"\ngrants.object-store = [\"registry\"]\n";
         let config = Config::parse(text, &defaults()).unwrap();
-        assert_eq!(config.plugins[0].grants["stored-config"], Value::Bool(true));
-        assert_eq!(config.plugins[1].path.as_deref(), Some(Path::new("/var/lib/bunraku/mine.wasm")));
-        assert_eq!(config.plugins[1].grants["object-store"], serde_json::json!(["registry"]));
+        assert_eq!(config.plugins.plugins[0].grants["stored-config"], Value::Bool(true));
+        assert_eq!(config.plugins.plugins[1].source, Source::File("/var/lib/bunraku/mine.wasm".into()));
+        assert_eq!(config.plugins.plugins[1].grants["object-store"], serde_json::json!(["registry"]));
+    }
+
+    #[test]
+    fn the_journal_has_bounds() {
+        let journal = |text: &str| Config::parse(text, &defaults()).map(|c| c.journal);
+        let usual = journal("").unwrap();
+        assert_eq!((usual.keep.as_secs(), usual.max_bytes), (30 * 86_400, 1 << 30));
+        let set = journal("[journal]\nkeep = \"90d\"\nmax_bytes = \"16GiB\"\n").unwrap();
+        assert_eq!((set.keep.as_secs(), set.max_bytes), (90 * 86_400, 16 << 30));
+        let said =
+            |text: &str| journal(text).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            said("[journal]\nmax_bytes = \"1MiB\"\nkeeep = \"1d\"\n"),
+            [
+                "line 2, column 13: `journal.max_bytes` must be at least 2MiB",
+                "line 3, column 9: `journal.keeep` is no setting; did you mean `keep`?",
+            ]
+        );
     }
 
     #[test]

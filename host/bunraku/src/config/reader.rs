@@ -73,6 +73,7 @@ impl<'t> Document<'t> {
 pub struct Section<'d, 't> {
     document: &'d Document<'t>,
     table: Option<&'d DeTable<'t>>,
+    at: Range<usize>,
     path: String,
     known: RefCell<BTreeSet<&'static str>>,
 }
@@ -80,7 +81,7 @@ pub struct Section<'d, 't> {
 impl<'d, 't> Section<'d, 't> {
     /// The document's top level.
     pub fn top(document: &'d Document<'t>, table: &'d DeTable<'t>) -> Self {
-        Section { document, table: Some(table), path: String::new(), known: RefCell::default() }
+        Section { document, table: Some(table), at: 0..0, path: String::new(), known: RefCell::default() }
     }
 
     fn value(&self, key: &'static str) -> Option<&'d Spanned<DeValue<'t>>> {
@@ -100,24 +101,35 @@ impl<'d, 't> Section<'d, 't> {
 
     /// Notes a problem with the value of `key`.
     pub fn problem(&self, key: &'static str, message: impl fmt::Display) {
-        let at = self.value(key).map_or(0..0, Spanned::span);
-        self.document.problem(at, format!("`{}` {message}", self.name(key)));
+        self.say(self.value(key).map_or(0..0, Spanned::span), key, message);
+    }
+
+    /// Notes a problem with the section as a whole.
+    pub fn problem_here(&self, message: impl fmt::Display) {
+        self.document.problem(self.at.clone(), format!("`{}` {message}", self.path));
+    }
+
+    /// Notes a problem whose message names its subject itself, at the value of `key`.
+    pub fn problem_as_is(&self, key: &'static str, message: impl fmt::Display) {
+        self.document.problem(self.value(key).map_or(0..0, Spanned::span), message.to_string());
     }
 
     fn wrong_type(&self, key: &'static str, wanted: &str, found: &DeValue<'_>) {
-        self.problem(key, format_args!("must be {wanted}, not {}", article(found.type_str())));
+        self.problem(key, format_args!("must be {wanted}, not {}", kind(found)));
     }
 
     /// A sub-table; an absent one reads as empty.
     pub fn section(&self, key: &'static str) -> Section<'d, 't> {
-        let table = self.value(key).and_then(|v| match v.get_ref() {
+        let value = self.value(key);
+        let table = value.and_then(|v| match v.get_ref() {
             DeValue::Table(t) => Some(t),
             other => {
                 self.wrong_type(key, "a table", other);
                 None
             }
         });
-        Section { document: self.document, table, path: self.name(key), known: RefCell::default() }
+        let at = value.map_or(0..0, Spanned::span);
+        Section { document: self.document, table, at, path: self.name(key), known: RefCell::default() }
     }
 
     /// An array of tables (`[[key]]`); `None` where the key is absent.
@@ -129,6 +141,7 @@ impl<'d, 't> Section<'d, 't> {
                 DeValue::Table(table) => out.push(Section {
                     document: self.document,
                     table: Some(table),
+                    at: item.span(),
                     path: format!("{}[{n}]", self.name(key)),
                     known: RefCell::default(),
                 }),
@@ -136,6 +149,48 @@ impl<'d, 't> Section<'d, 't> {
             }
         }
         Some(out)
+    }
+
+    /// Tables whose names the operator makes up (`[key.NAME]`), in their order by name.
+    pub fn named_sections(&self, key: &'static str) -> Vec<(String, Section<'d, 't>)> {
+        let outer = self.section(key);
+        let mut out = Vec::new();
+        for (name, item) in outer.table.into_iter().flatten() {
+            let name: &str = name.get_ref();
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    let (path, at) = (outer.name(name), item.span());
+                    let (document, known) = (self.document, RefCell::default());
+                    out.push((name.to_owned(), Section { document, table: Some(table), at, path, known }));
+                }
+                other => outer.say(item.span(), name, format_args!("must be a table, not {}", kind(other))),
+            }
+        }
+        out
+    }
+
+    /// Strings whose names the operator makes up (`key.NAME = "…"`); `read` says what is wrong with one.
+    pub fn named_strings<E: fmt::Display>(
+        &self,
+        key: &'static str,
+        mut read: impl FnMut(&str, &str) -> Result<(), E>,
+    ) {
+        let outer = self.section(key);
+        for (name, item) in outer.table.into_iter().flatten() {
+            let name: &str = name.get_ref();
+            match item.get_ref() {
+                DeValue::String(text) => {
+                    if let Err(error) = read(name, text) {
+                        outer.say(item.span(), name, error);
+                    }
+                }
+                other => outer.say(item.span(), name, format_args!("must be a string, not {}", kind(other))),
+            }
+        }
+    }
+
+    fn say(&self, at: Range<usize>, key: &str, message: impl fmt::Display) {
+        self.document.problem(at, format!("`{}` {message}", self.name(key)));
     }
 
     fn array(&self, key: &'static str) -> Option<&'d DeArray<'t>> {
@@ -259,7 +314,9 @@ fn list(names: &BTreeSet<&'static str>) -> String {
     names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn article(noun: &str) -> String {
+/// What a value is, with its article.
+fn kind(value: &DeValue<'_>) -> String {
+    let noun = value.type_str();
     let vowel = noun.starts_with(['a', 'e', 'i', 'o', 'u']);
     format!("{} {noun}", if vowel { "an" } else { "a" })
 }

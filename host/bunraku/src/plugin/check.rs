@@ -27,7 +27,7 @@ pub struct Checked<'a> {
 /// Checks a component, or the whole of the configuration.
 pub async fn run(config: &Config, checked: Option<Checked<'_>>, output: Output) -> Result<(), Failure> {
     let sandbox = setup::sandbox(config)?;
-    let configured = setup::set_spec(config);
+    let configured = config.plugins.clone();
     let (place, spec, remark) = match &checked {
         None => ("the configuration".to_owned(), configured, None),
         Some(checked) => {

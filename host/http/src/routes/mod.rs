@@ -4,6 +4,7 @@ pub mod admin;
 pub mod authority;
 pub mod ca;
 pub mod catalog;
+pub mod components;
 pub mod filebucket;
 pub mod files;
 pub mod node;

@@ -1,7 +1,8 @@
 //! `/bunraku/v1/ca/stream`: a catalog master follows the CA's bundle and revocation lists.
 //!
 //! An answer without an end, a JSON object a line: `{"bundle", "crls", "agents_crls", "number"}` at once
-//! and after every change, `{"alive": true}` every two seconds. It ends when the server drains, and when
+//! and after every change, `{"plugin_set": {"id", "spec"}}` after it and after every swap of the CA's
+//! plugins, `{"alive": true}` every two seconds. It ends when the server drains, and when
 //! the master is no longer one. A master that does not read is cut by the deadline for writing.
 
 use std::sync::atomic::Ordering;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use bytes::Bytes;
+use master::Published;
 use pki::Trust;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -46,6 +48,11 @@ pub async fn follow<B: Backend>(State(shared): State<Arc<Shared<B>>>, asked: Ask
     let Some(mut line) = shared.announcements.line(first).await else {
         return Err(Refusal { issue_kind: None, ..Refusal::internal() });
     };
+    let mut plugins = shared.backend.watch_published_plugins();
+    // The list first, whatever else there is to tell.
+    if plugins.borrow().is_some() {
+        plugins.mark_changed();
+    }
     let (mut sender, body) = answer::channel();
     shared.gauges.streams.fetch_add(1, Ordering::Relaxed);
     let following = Following(shared.gauges.clone());
@@ -56,30 +63,47 @@ pub async fn follow<B: Backend>(State(shared): State<Arc<Shared<B>>>, asked: Ask
         let mut beat = interval_at(Instant::now() + BEAT, BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while sender.send_data(line).await.is_ok() {
-            let changed = tokio::select! {
+            let news = tokio::select! {
+                biased;
+                () = shared.draining.cancelled() => break,
                 changed = trust.changed() => match changed {
-                    Ok(()) => true,
+                    Ok(()) => News::Trust,
                     // The CA is gone.
                     Err(_) => break,
                 },
-                _ = beat.tick() => false,
-                () = shared.draining.cancelled() => break,
+                Ok(()) = plugins.changed() => News::Plugins,
+                _ = beat.tick() => News::None,
             };
             if !is_still_a_master(&shared, &asked) {
                 tracing::info!(master, "ended the stream: this is no master any more");
                 break;
             }
-            line = if changed {
-                let latest = trust.borrow_and_update().clone();
-                let Some(line) = shared.announcements.line(latest).await else { break };
-                line
-            } else {
-                Bytes::from_static(ALIVE)
+            line = match news {
+                News::Trust => {
+                    let latest = trust.borrow_and_update().clone();
+                    let Some(line) = shared.announcements.line(latest).await else { break };
+                    line
+                }
+                News::Plugins => plugins.borrow_and_update().as_ref().map_or(Bytes::from_static(ALIVE), told),
+                News::None => Bytes::from_static(ALIVE),
             };
         }
     };
     tokio::spawn(sending.in_current_span());
     Ok(answer::ok(NDJSON, body))
+}
+
+/// What there is to tell.
+enum News {
+    Trust,
+    Plugins,
+    None,
+}
+
+/// The line of a set of plugins.
+fn told(set: &Published) -> Bytes {
+    let line = format!("{{\"plugin_set\":{{\"id\":{},\"spec\":{}}}}}\n", json!(set.id), set.spec);
+    Bytes::from(line)
 }
 
 /// What the handshake and the table found holds only until somebody changes it.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bunraku_http::Administration;
 use ca::{CaMetrics, Expirations, Revoked};
 use master::{
-    Administrator, CertificateStatus, Failed, Metrics, Peer, Revoke, Signing, Standing, State, StatusCursor,
-    StatusPage,
+    Administrator, CertificateStatus, Component, Failed, Metrics, Peer, Published, Revoke, Signing, Standing,
+    State, StatusCursor, StatusPage,
 };
 use pki::crl::Reason;
 use pki::{AltName, Certname, Freshness, Serial, Trust};
@@ -79,6 +79,16 @@ fn no_subject() -> Failed {
 impl Administration for Double {
     fn watch_trust(&self) -> watch::Receiver<Arc<Trust>> {
         self.trust.subscribe()
+    }
+
+    fn watch_published_plugins(&self) -> watch::Receiver<Option<Published>> {
+        self.plugins.subscribe()
+    }
+
+    async fn component(&self, digest: &str) -> Option<Component> {
+        self.note(format!("component {digest}"));
+        let signature = digest.starts_with('a').then(|| b"signed".to_vec());
+        (!digest.starts_with('0')).then(|| Component { bytes: b"\0asm".to_vec(), signature })
     }
 
     fn lapsed(&self, _: OffsetDateTime) -> Option<OffsetDateTime> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use master::Published;
 use serde_json::{Value, json};
 use time::macros::datetime;
 use tokio_rustls::client::TlsStream;
@@ -65,6 +66,55 @@ async fn a_master_is_told_at_once_and_of_every_change_and_that_the_ca_lives() {
     assert!(wire.is_closed().await);
     assert_eq!(ended.await.unwrap().cut, 0);
     assert_eq!(world.gauges.streams.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_master_is_told_which_plugins_decide_after_the_lists_and_after_each_swap() {
+    let world = World::new().await;
+    let holder = declared(&world, "m.test");
+    let set = |id: &str| {
+        Some(Published { id: id.to_owned(), spec: r#"{"plugins":[]}"#.to_owned(), digests: Vec::new() })
+    };
+    world.backend.plugins.send_replace(set("one"));
+    let mut wire = following(&world, &holder).await;
+    assert_eq!(line(&mut wire).await.unwrap()["number"], 1);
+    let told = |id: &str| Some(json!({"plugin_set": {"id": id, "spec": {"plugins": []}}}));
+    assert_eq!(line(&mut wire).await, told("one"));
+    world.backend.plugins.send_replace(set("two"));
+    assert_eq!(news(&mut wire).await, told("two"));
+    world.backend.plugins.send_replace(None);
+    world.revoke(&world.authority.holder("b.test"));
+    assert_eq!(news(&mut wire).await.unwrap()["number"], 2);
+}
+
+#[tokio::test]
+async fn components_are_for_masters_and_administrators() {
+    let world = World::new().await;
+    let at = |digit: &str| format!("/bunraku/v1/plugins/components/{}", digit.repeat(64));
+    let (master, admin) = (declared(&world, "m.test"), administrator(&world));
+    for holder in [&master, &admin] {
+        let answer = once(&world, Some(holder), "GET", &at("a"), &[], b"").await;
+        assert_eq!((answer.status, &*answer.body), (200, &b"\0asm"[..]));
+        assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
+        assert_eq!(answer.header("bunraku-signature"), Some("c2lnbmVk"));
+        assert_eq!(
+            once(&world, Some(holder), "GET", &at("b"), &[], b"").await.header("bunraku-signature"),
+            None
+        );
+        assert_eq!(once(&world, Some(holder), "GET", &at("0"), &[], b"").await.status, 404);
+    }
+    assert_eq!(world.backend.asked().len(), 6);
+    for odd in [at("A"), at("g"), at("a") + "a", at("") + "..%2F..%2Fca"] {
+        assert!(
+            matches!(once(&world, Some(&master), "GET", &odd, &[], b"").await.status, 400 | 403),
+            "{odd}"
+        );
+    }
+    let node = world.authority.holder("n.test");
+    for who in [Some(&node), None] {
+        assert_eq!(once(&world, who, "GET", &at("a"), &[], b"").await.status, 403);
+    }
+    assert_eq!(world.backend.asked(), [""; 0]);
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ pub async fn master(
         last_good_max_age: Duration::ZERO,
         grace: Duration::from_secs(3600),
         renewal: true,
+        publish_plugins: true,
         ca_server,
     };
     Master::new(parts, settings)

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use bunraku_http::{Backend, Drained, Gauges, Server, Settings, TlsMaterial};
 use bytes::Bytes;
 use ca::RenewError;
-use master::{CaFile, CatalogRequest, Compiled, Failed, Peer, Status, SubmitError, Submitted};
+use master::{CaFile, CatalogRequest, Compiled, Failed, Peer, Published, Status, SubmitError, Submitted};
 use pki::crl::{Entry, Reason};
 use pki::{
     Bundle, Certificate, Certname, Extension, Identity, Issuer, KeyKind, Serial, Sign, SigningKey, Template,
@@ -117,6 +117,8 @@ pub struct Double {
     pub refuse_request: Mutex<Option<String>>,
     /// What the CA is believed to be.
     pub trust: watch::Sender<Arc<Trust>>,
+    /// The set of plugins that masters are told of.
+    pub plugins: watch::Sender<Option<Published>>,
     /// Since when that is too old.
     pub lapsed: Mutex<Option<OffsetDateTime>>,
     /// Declared masters.
@@ -150,6 +152,7 @@ impl Double {
             signed: Mutex::default(),
             refuse_request: Mutex::default(),
             trust: watch::Sender::new(Arc::new(trust)),
+            plugins: watch::Sender::new(None),
             lapsed: Mutex::default(),
             masters: Mutex::default(),
             pages: Mutex::new(1),
