@@ -1,6 +1,6 @@
 //! How grants are read, and what is said of wrong ones.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
+#![expect(clippy::panic, reason = "a test that cannot go on says so")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -69,7 +69,7 @@ fn origins_are_granted_with_all_that_belongs_to_them() {
 #[test]
 fn a_misspelt_grant_is_an_error_with_a_suggestion() {
     let check = |grants: Value, expected: &[&str]| {
-        let problems = parse(&grants).expect_err("these grants are wrong");
+        let problems = parse(&grants).unwrap_err();
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
         for (problem, expected) in problems.iter().zip(expected) {
             assert!(
