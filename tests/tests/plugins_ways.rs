@@ -58,7 +58,11 @@ fn a_configuration_that_changes_is_read_anew() -> Result<()> {
     master.configure("[[plugins]]\nnamme = \"base\"\n")?;
     master.wait_for(&["the plugins stay as they are", "did you mean `name`?"], SOON)?;
     assert_eq!(live(&master)?, before);
-    master.configure(&format!("{}{}", abstaining(), ours(&component("autosign")?, "names = [\"a.lab.test\"]")))?;
+    master.configure(&format!(
+        "{}{}",
+        abstaining(),
+        ours(&component("autosign")?, "names = [\"a.lab.test\"]")
+    ))?;
     master.wait_for(&["the plugins were reloaded", "file watch"], SOON)?;
     let name = "a.lab.test";
     Request::named(name)?.submit(&master.stranger()?, name)?;

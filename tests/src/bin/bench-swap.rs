@@ -1,7 +1,7 @@
 //! Whether a swap of plugins is felt: clients enrol and fetch catalogs while one set takes another's place
 //! a thousand times, beside the same clients undisturbed.
 //!
-//! `cargo xtask bench swap` builds everything in release and runs this. It ends with 1 if a request failed,
+//! `cargo xtask bench swap` builds everything in release and runs this; a number says how many swaps. It ends with 1 if a request failed,
 //! if a decision was made by two sets, or if sets pile up.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +29,8 @@ const UNDISTURBED: Duration = Duration::from_secs(15);
 /// Between two swaps, so that every set decides on something.
 const PACE: Duration = Duration::from_millis(20);
 const PLUGINS: &str = "/bunraku/v1/plugins";
-/// Requests that are prepared; enrolling stops early when they are used up.
-const MOST: usize = 60_000;
+/// Requests that are prepared for each swap; enrolling stops early when they are used up.
+const PREPARED: usize = 60;
 /// Memory may grow by this much: the journal's queue and allocators breathe.
 const GROWTH: u64 = 48 << 20;
 
@@ -45,7 +45,11 @@ fn main() -> Result<()> {
     bunraku_tests::authority::cli(&master, 0, &["setup", "--key-kind", "ec-p256"])?;
     master.start_again()?;
     let ca = Authority::of(master)?;
-    let crowd = Crowd::prepare(&ca)?;
+    let swaps = match std::env::args().nth(1) {
+        Some(given) => given.parse().context("how many swaps?")?,
+        None => SWAPS,
+    };
+    let crowd = Crowd::prepare(&ca, swaps * PREPARED)?;
     let live = json_of(ca.wants(200, "GET", PLUGINS, &Value::Null)?.body)?;
     let first = text(&live["live"]["id"])?;
     ca.master.configure(&settings("{ missing = \"abstain\" }"))?;
@@ -59,9 +63,9 @@ fn main() -> Result<()> {
         Ok(())
     })?;
     let before = (resident(&ca.master)?, live_sets(&ca)?);
-    let mut swapped = Vec::with_capacity(SWAPS);
+    let mut swapped = Vec::with_capacity(swaps);
     let disturbed = crowd.run(&runtime, || {
-        for turn in 0..SWAPS {
+        for turn in 0..swaps {
             let to = if turn % 2 == 0 { &second } else { &first };
             let began = Instant::now();
             ca.wants(200, "POST", &format!("{PLUGINS}/swap"), &json!({"set": to, "force": true}))?;
@@ -73,7 +77,7 @@ fn main() -> Result<()> {
     let after = (resident(&ca.master)?, live_sets(&ca)?);
     swapped.sort_by(f64::total_cmp);
 
-    println!("                       undisturbed    {SWAPS} swaps");
+    println!("                       undisturbed    {swaps} swaps");
     let row = |name: &str, of: &dyn Fn(&Run) -> String| {
         println!("{name:<20} {:>13} {:>13}", of(&alone), of(&disturbed));
     };
@@ -102,7 +106,7 @@ fn main() -> Result<()> {
     ensure!(mixed == 0, "{mixed} decisions were made by two sets");
     ensure!(after.0 < before.0 + GROWTH, "memory grew by {} KiB", (after.0 - before.0) >> 10);
     ensure!(after.1 <= before.1, "there were {} sets in memory and now there are {}", before.1, after.1);
-    println!("held: {SWAPS} swaps under {} clients, {} requests, none failed", 2 * EACH, disturbed.count());
+    println!("held: {swaps} swaps under {} clients, {} requests, none failed", 2 * EACH, disturbed.count());
     Ok(())
 }
 
@@ -124,7 +128,7 @@ struct Run {
 }
 
 impl Crowd {
-    fn prepare(ca: &Authority) -> Result<Crowd> {
+    fn prepare(ca: &Authority, most: usize) -> Result<Crowd> {
         let registry = ca.master.state().join("registry");
         let request = |n: usize| {
             let name = format!("new{n}.cluster.test");
@@ -132,7 +136,7 @@ impl Crowd {
             let pem = Request::named(&name)?.pem;
             Ok((name, pem))
         };
-        let requests = (0..MOST).map(request).collect::<Result<Vec<_>>>()?;
+        let requests = (0..most).map(request).collect::<Result<Vec<_>>>()?;
         let node = |n: usize| {
             let name = format!("node{n}.cluster.test");
             let identity = ca.enrol(&name)?;
@@ -193,8 +197,8 @@ impl Crowd {
     }
 
     fn is_done_well(&self, runs: &[&Run]) -> bool {
-        if self.next.load(Ordering::Relaxed) > MOST {
-            println!("(the {MOST} prepared requests were used up)");
+        if self.next.load(Ordering::Relaxed) > self.requests.len() {
+            println!("(the {} prepared requests were used up)", self.requests.len());
         }
         runs.iter().all(|run| run.failed.is_empty())
     }
