@@ -184,12 +184,13 @@ fn ours(file: &Path, settings: &str) -> String {
 /// The id of the live set.
 fn live(master: &Master) -> Result<String> {
     let listed = tools::run(&mut master.program(&["plugin", "list", "--json"])?)?;
-    let listed: Value = serde_json::from_str(&listed)?;
+    let listed: Value = serde_json::from_slice(&listed.stdout)?;
     let id = listed.pointer("/live/id").and_then(Value::as_str);
     Ok(id.with_context(|| format!("no live set in {listed}"))?.to_owned())
 }
 
 fn sha256(file: &Path) -> Result<String> {
     let said = tools::run(std::process::Command::new("sha256sum").arg(file))?;
+    let said = String::from_utf8(said.stdout)?;
     Ok(said.split_whitespace().next().context("sha256sum says nothing")?.to_owned())
 }

@@ -56,6 +56,7 @@ async fn alone<B: Backend>(State(shared): State<Arc<Shared<B>>>) -> Response {
         page.trust(masters);
         page.authority(masters);
         page.follower(masters);
+        page.plugins(masters);
     }
     let mut text = String::new();
     match encode(&mut text, &page.0) {
@@ -195,5 +196,29 @@ impl Page {
         let help = "Revocation lists and bundles of the CA that were refused";
         self.counter("follow_refused", help, follow.refused);
         self.counter("follow_reconnects", "Times the stream was opened again", follow.reconnects);
+    }
+
+    fn plugins(&mut self, metrics: &Metrics) {
+        let counts = metrics.plugins;
+        self.gauges("plugin_set", "The set of plugins that decides", "set", [(metrics.plugin_set.clone(), 1)]);
+        self.counter("plugin_sets_staged", "Sets of plugins staged", counts.staged);
+        self.counter("plugin_sets_refused", "Sets of plugins that could not be staged", counts.refused);
+        self.counter("plugin_sets_swapped", "Swaps to another set of plugins", counts.swapped);
+        self.counter("plugin_sets_rolled_back", "Sets of plugins taken back", counts.rolled_back);
+        self.counter("plugin_sets_tripped", "Of those, by the guard", counts.guarded);
+        self.gauge("plugin_sets_alive", "Sets of plugins in memory", counts.alive);
+        if let Some(shadow) = &metrics.shadow {
+            let ends = [("same", shadow.same), ("differ", shadow.differ), ("dropped", shadow.dropped)];
+            let ends = ends.map(|(end, number)| (end.to_owned(), number));
+            let help = "Decisions that the set in shadow made the same, made otherwise, was not asked for";
+            self.gauges("plugin_shadow_decisions", help, "outcome", ends);
+        }
+        let journal = metrics.journal;
+        self.counter("journal_written", "Decisions written to the journal", journal.written);
+        self.counter("journal_dropped", "Decisions that the journal had no room for", journal.dropped);
+        self.counter("journal_failed", "Decisions lost to a disk that failed", journal.failed);
+        let waiting = u64::try_from(journal.waiting).unwrap_or(u64::MAX);
+        self.gauge("journal_waiting", "Decisions that wait to be written", waiting);
+        self.gauge("journal_bytes", "Bytes of the journal", journal.bytes);
     }
 }

@@ -36,6 +36,14 @@ pub struct Metrics {
     pub masters: Vec<MasterRow>,
     /// How following goes; `None` where there is a CA here.
     pub follow: Option<FollowState>,
+    /// The set of plugins that decides, by its id.
+    pub plugin_set: String,
+    /// What happened to sets since the start.
+    pub plugins: rollout::Counts,
+    /// What came of the set in shadow so far; `None` where there is none.
+    pub shadow: Option<rollout::ShadowSummary>,
+    /// How the journal does.
+    pub journal: journal::Stats,
 }
 
 impl Master {
@@ -89,6 +97,10 @@ impl Master {
             counts,
             masters,
             follow: certificates.follower().map(|follower| follower.state(now)),
+            plugin_set: self.plugins().id().to_owned(),
+            plugins: self.parts.rollout.counts(),
+            shadow: self.parts.rollout.shadowed().map(|shadow| shadow.summary()),
+            journal: self.parts.journal.stats(),
         })
     }
 

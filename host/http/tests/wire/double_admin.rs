@@ -290,6 +290,10 @@ impl Administration for Double {
             counts: here.then_some(counts),
             masters: if here { self.masters().await? } else { Vec::new() },
             follow: None,
+            plugin_set: "5e7".to_owned(),
+            plugins: rollout::Counts { swapped: 31, rolled_back: 32, ..rollout::Counts::default() },
+            shadow: Some(rollout::ShadowSummary { same: 33, differ: 34, ..Default::default() }),
+            journal: journal::Stats { written: 35, ..journal::Stats::default() },
             trust,
         })
     }
