@@ -92,7 +92,8 @@ pub fn config_file(common: &Common) -> Option<PathBuf> {
 
 /// Where the configuration is, for people.
 pub fn config_place(common: &Common) -> String {
-    config_file(common).map_or_else(|| "the embedded defaults".to_owned(), |file| file.display().to_string())
+    let shown = |file: PathBuf| std::path::absolute(&file).unwrap_or(file).display().to_string();
+    config_file(common).map_or_else(|| "the embedded defaults".to_owned(), shown)
 }
 
 fn wrong(place: &str, problems: &[crate::config::reader::Problem]) -> Failure {

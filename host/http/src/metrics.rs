@@ -200,7 +200,12 @@ impl Page {
 
     fn plugins(&mut self, metrics: &Metrics) {
         let counts = metrics.plugins;
-        self.gauges("plugin_set", "The set of plugins that decides", "set", [(metrics.plugin_set.clone(), 1)]);
+        self.gauges(
+            "plugin_set",
+            "The set of plugins that decides",
+            "set",
+            [(metrics.plugin_set.clone(), 1)],
+        );
         self.counter("plugin_sets_staged", "Sets of plugins staged", counts.staged);
         self.counter("plugin_sets_refused", "Sets of plugins that could not be staged", counts.refused);
         self.counter("plugin_sets_swapped", "Swaps to another set of plugins", counts.swapped);
