@@ -212,7 +212,7 @@ impl<'a> Words<'a> {
         Asked {
             plugin: plugin.name.clone(),
             digest: plugin.plugin.digest().to_owned(),
-            settings_digest: String::new(),
+            settings_digest: plugin.settings_digest.clone(),
             class: class.map(str::to_owned),
             transcript: told.transcript(),
             said: self.said.to_owned(),

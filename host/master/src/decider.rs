@@ -88,6 +88,16 @@ impl Decider {
     ) -> Result<NodeClassification, Unclassified> {
         classification(set, &Asking::about(facts), node, self).await.0
     }
+
+    /// The facts that a node sent last; null where none are known.
+    pub(crate) async fn facts(&self, certname: &str) -> Arc<Value> {
+        let known = match &self.store {
+            Some(store) => store.facts(certname).await,
+            None => Ok(None),
+        };
+        let known = known.inspect_err(|error| tracing::warn!(%error, "the facts of a node cannot be read"));
+        Arc::new(known.ok().flatten().unwrap_or_default())
+    }
 }
 
 impl Hosts for Decider {

@@ -14,7 +14,7 @@
 //! | what a node is | `classify.rs` |
 //! | what it gets | `compile.rs` |
 //! | what a plugin reaches while it decides | `reach.rs` |
-//! | what another answer would change | `compare.rs` |
+//! | what other plugins would have decided | `replay/`, `compare.rs` |
 //! | facts and reports | `reports.rs` |
 //! | where certificates come from: our CA, or one elsewhere | `certificates.rs` |
 //! | what administrators do, and see | `admin.rs`, `statuses.rs`, `masters.rs` |
@@ -39,6 +39,7 @@ pub mod plugins;
 mod reach;
 mod record;
 mod recorded;
+mod replay;
 mod reports;
 mod statuses;
 mod told;
@@ -65,6 +66,7 @@ pub use decider::{Decided, Decider};
 pub use enrol::{SubmitError, Submitted};
 pub use health::{Metrics, Status};
 pub use reach::{REGISTRY, Stores};
+pub use replay::{NotReplayed, Progress, Replay, ReplayOptions, replay};
 pub use rollout::{Component, Published};
 pub use statuses::{CertificateStatus, Standing, State, StatusCursor, StatusPage};
 

@@ -4,6 +4,7 @@
 //! operator gave, never what a plugin, a node or an object says. What those say is in the fields that
 //! the journal seals.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use decide::Verdict;
@@ -211,8 +212,8 @@ pub(crate) fn occasion(occasion: Occasion) -> &'static str {
     }
 }
 
-/// A digest of each resource, and how many edges there are: what changed between two catalogs can be
-/// told, and the journal holds neither.
+/// A digest of each resource, how many edges there are, and the resources that each class contains: what
+/// changed between two catalogs can be told, and where it came from, and the journal holds neither.
 fn contents(catalog: &catalog::Catalog) -> Value {
     let mut json = Vec::with_capacity(1024);
     let digests = catalog.resources.iter().map(|resource| {
@@ -223,7 +224,14 @@ fn contents(catalog: &catalog::Catalog) -> Value {
         (name, Value::String(hex::encode(Sha256::digest(&json))))
     });
     let resources: Map<String, Value> = digests.collect();
-    json!({"resources": resources, "edges": catalog.edges.len()})
+    let mut contained: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for edge in &catalog.edges {
+        let class = edge.source.strip_prefix("Class[").and_then(|rest| rest.strip_suffix(']'));
+        if let Some(class) = class.filter(|_| !edge.target.starts_with("Class[")) {
+            contained.entry(class.to_lowercase()).or_default().push(&edge.target);
+        }
+    }
+    json!({"resources": resources, "edges": catalog.edges.len(), "contained": contained})
 }
 
 fn value(of: &impl Serialize) -> Option<Value> {

@@ -21,6 +21,6 @@ mod tls;
 pub use hyper::Method;
 pub use hyper::header::HeaderName;
 pub use message::{Request, Response};
-pub use outgoing::{Outgoing, Resolve, Settings, SystemResolver};
+pub use outgoing::{Outgoing, Resolve, Settings, SystemResolver, allows};
 pub use refused::Refused;
 pub use rule::{Credential, From, Origin, Rule, Scheme, is_ours};

@@ -179,6 +179,11 @@ impl fmt::Debug for Outgoing {
     }
 }
 
+/// Whether the rules allow a request; where its host's name leads is not looked at.
+pub fn allows(rules: &[Rule], request: &Request) -> bool {
+    granted(rules, request).is_ok()
+}
+
 /// Finds the rule that allows a request. Errors hold no more of the URL than its origin.
 fn granted<'r>(rules: &'r [Rule], request: &Request) -> Result<(Url, &'r Rule, Method), Refused> {
     let invalid = |why: &str| Refused::Invalid(why.to_owned());
