@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::ca::arguments::Ca;
 use crate::config::ca::Address;
+use crate::explain::Explain;
 use crate::plugin::arguments::Plugin;
 
 /// A Puppet-compatible master whose decisions are made by sandboxed plugins.
@@ -61,6 +62,13 @@ pub enum Command {
     /// What nodes are
     #[command(subcommand)]
     Node(Node),
+    /// Say why a node was signed or not, is what it is, and got what it got.
+    ///
+    /// It reads the journal of the master in this state directory, which may be running, and asks nobody.
+    #[command(
+        after_help = "Example:\n  bunraku explain web1.example.test\n  bunraku explain web1.example.test --decision 6f1d0c --json\n\nExit codes: 0, 1 if the journal knows nothing of it."
+    )]
+    Explain(Explain),
     /// The certificate authority: who waits, who has a certificate, and the CA itself
     #[command(
         subcommand,

@@ -8,6 +8,7 @@ mod call;
 mod config;
 mod csr;
 mod embedded;
+mod explain;
 mod fetch;
 mod led;
 mod node;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             Command::Registry(command) => registry::run(&common, command).await,
             Command::Csr(command) => csr::run(&common, command).await,
             Command::Node(command) => node::run(&common, command).await,
+            Command::Explain(command) => explain::run(&common, command).await,
             Command::Ca(command) => ca::run(&common, *command).await,
             Command::Plugin(command) => plugin::run(&common, *command).await,
             Command::Signer => Ok(()),

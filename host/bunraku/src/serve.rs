@@ -221,7 +221,7 @@ async fn journal(config: &Config) -> Result<Journal, Failure> {
         max_bytes: config.journal.max_bytes,
         ..::journal::Settings::default()
     };
-    Journal::open(&config.below_state("journal.db"), settings).await.map_err(Failure::new)
+    Journal::open(&config.below_state(setup::JOURNAL), settings).await.map_err(Failure::new)
 }
 
 async fn authority(config: &Config, store: &Arc<Store>) -> Result<Arc<Authority>, Failure> {

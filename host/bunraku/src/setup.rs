@@ -20,6 +20,9 @@ pub const DATABASE: &str = "bunraku.db";
 /// The folder of plugins' components below it.
 pub const COMPONENTS: &str = "plugins";
 
+/// The journal's file below the state directory.
+pub const JOURNAL: &str = "journal.db";
+
 /// Why the program ends, and with which code.
 #[derive(Debug)]
 pub struct Failure {
