@@ -183,7 +183,7 @@ pub struct Online {
 }
 
 /// How a result is printed.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Output {
     /// Print JSON.
     #[arg(long, help_heading = Resettable::Reset)]

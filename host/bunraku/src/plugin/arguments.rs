@@ -64,6 +64,14 @@ pub enum Plugin {
         #[command(flatten)]
         output: Output,
     },
+    /// Decide again what was decided, with another component, and say what it decides otherwise
+    ///
+    /// It reads the journal of the master in this state directory, which may be running, and changes
+    /// nothing: each plugin is told what was told then.
+    #[command(
+        after_help = "Example:\n  bunraku plugin replay policy.wasm --since 7d --fail-on-flip\n  bunraku plugin replay policy.wasm --as policy --settings policy.toml --json | jq .nodes\n\nExit codes: 0 done, 1 it could not be, or with --fail-on-flip something is decided otherwise, 2 wrong arguments or configuration."
+    )]
+    Replay(Again),
     /// Make a set ready to go live, and change nothing else
     ///
     /// With FILE, the live set with that component in the place of one plugin; without, what the
@@ -158,6 +166,31 @@ pub enum Plugin {
         #[command(flatten)]
         online: Online,
     },
+}
+
+/// What is decided again, and with what.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Again {
+    /// The component.
+    pub file: PathBuf,
+    /// The plugin of the live set whose place it takes [default: the one that goes by the component's own name]
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Its settings, in TOML or JSON [default: those of the plugin whose place it takes]
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Only what was decided in this time, such as 7d [default: all that the journal has]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// Ask the registry and other services for what nobody asked then
+    #[arg(long)]
+    pub live: bool,
+    /// Exit with 1 if anything is decided otherwise
+    #[arg(long)]
+    pub fail_on_flip: bool,
+    /// How it is printed.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// A set that is yet to be staged.

@@ -11,12 +11,12 @@ use client::Method;
 use master::plugins::{Shadow, Staged, Swapped};
 use serde_json::{Value, json};
 
-use super::arguments::Candidate;
-use super::{PATH, list, plugins, post, read, read_settings, short, wrong};
+use super::arguments::{Again, Candidate};
+use super::{PATH, list, plugins, post, read, read_settings, replay, short, wrong};
 use crate::arguments::{Online, Output};
 use crate::call::{Call, segment};
 use crate::config::Config;
-use crate::print::{out, printable};
+use crate::print::{count, out, printable};
 use crate::setup::Failure;
 
 /// The largest signature read, in bytes.
@@ -102,6 +102,9 @@ pub async fn swap(
     online: &Online,
 ) -> Result<(), Failure> {
     let call = Call::daemon(config, online)?.patient();
+    if how.replay.is_some() {
+        decide_again(config, candidate, &how).await?;
+    }
     let set = match how.set {
         Some(set) => set.to_owned(),
         None => staged(&call, candidate).await?.set.id,
@@ -119,6 +122,27 @@ pub async fn swap(
     let swapped: Swapped = post(&call, "swap", &json!({"set": set, "force": how.force})).await?;
     say(&swapped, "swapped", online.output);
     Ok(())
+}
+
+/// Says what the candidate would have decided otherwise; an error where that keeps it out.
+async fn decide_again(config: &Config, candidate: &Candidate, how: &How<'_>) -> Result<(), Failure> {
+    let again = Again {
+        file: candidate.file.clone().unwrap_or_default(),
+        name: candidate.name.clone(),
+        settings: candidate.settings.clone(),
+        since: how.replay,
+        ..Again::default()
+    };
+    let outcome = replay::replay(config, &again).await?;
+    // Standard output is for what the swap came to.
+    eprint!("{}", outcome.as_text());
+    match outcome.flips() {
+        flips if flips > 0 && how.fail_on_flip => Err(Failure::new(format_args!(
+            "not swapped: it decides otherwise {}",
+            count(u64::try_from(flips).unwrap_or(u64::MAX), "time")
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Goes back to an earlier set.

@@ -8,6 +8,7 @@ mod check;
 mod history;
 mod inspect;
 mod list;
+mod replay;
 
 use std::path::Path;
 
@@ -43,6 +44,7 @@ pub async fn run(common: &Common, command: Plugin) -> Result<(), Failure> {
             let checked = file.as_deref().map(|file| check::Checked { file, name, settings });
             check::run(config, checked, output).await
         }
+        Plugin::Replay(again) => replay::run(config, &again).await,
         Plugin::Stage { candidate, online } => change::stage(config, &candidate, &online).await,
         Plugin::Shadow { set, end, online } => change::shadow(config, set.as_deref(), end, &online).await,
         Plugin::Promote { set, force, online } => {
