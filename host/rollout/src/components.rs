@@ -80,7 +80,12 @@ impl Components {
             let name = entry.file_name();
             let Some(digest) = name.to_str().and_then(|name| name.strip_suffix(".wasm")) else { continue };
             if is_digest(digest) && !named.contains(digest) {
-                unnamed.push((entry.metadata()?.modified()?, digest.to_owned()));
+                match entry.metadata().and_then(|found| found.modified()) {
+                    Ok(modified) => unnamed.push((modified, digest.to_owned())),
+                    // Another one is at the same work.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         unnamed.sort();

@@ -243,7 +243,7 @@ mod tests {
         let share = "5 of 20 decisions of kind approval ended in faults";
         check((0, 0), &"f...".repeat(5), Some((19, share)));
         // One in five is not more than one in five.
-        check((0, 0), &"f....".repeat(20), None);
+        check((0, 0), &"....f".repeat(20), None);
         // Nineteen are too few to say.
         check((0, 0), &"f...".repeat(5)[..19], None);
         // Another kind's answers do not make up for a broken one.
@@ -311,10 +311,11 @@ mod tests {
                 })
                 .collect();
             let must = |seen: &str| {
-                let count = |letter| seen.matches(letter).count() as f64;
-                let (asked, faults, yes) = (seen.len() as f64, count('f'), count('y'));
-                let first = yes + count('n');
-                let share = before.0 as f64 / before.1 as f64;
+                let number = |n: u64| f64::from(u32::try_from(n).unwrap());
+                let count = |letters: &[char]| number(seen.matches(letters).count().try_into().unwrap());
+                let (asked, faults, yes) = (count(&['f', 'y', 'n']), count(&['f']), count(&['y']));
+                let first = yes + count(&['n']);
+                let share = number(before.0) / number(before.1);
                 seen.ends_with("fffff")
                     || (asked >= 20.0 && faults / asked > 0.2)
                     || (first >= 20.0 && before.1 >= 20 && yes / first >= 0.9 && yes / first > 2.0 * share)

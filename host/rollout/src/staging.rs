@@ -22,6 +22,9 @@ use crate::spec::{FailedClassification, Origin, PluginSpec, SetSpec, Source};
 /// Plugins of one set, at most.
 const MAX_PLUGINS: usize = 100;
 
+/// Bytes of a plugin's name, at most.
+const MAX_NAME: usize = 100;
+
 /// What a set is staged with.
 #[derive(Clone)]
 pub struct Means {
@@ -165,6 +168,15 @@ impl Staging {
 
     async fn load(&self, spec: &PluginSpec, written: Option<&Source>) -> Result<LivePlugin, Vec<Problem>> {
         let one = |message: String| vec![Problem::new(&spec.name, message)];
+        if spec.name.is_empty() || spec.name.len() > MAX_NAME || spec.name.contains(char::is_control) {
+            return Err(vec![Problem::of_set(format_args!(
+                "{:?} can't be the name of a plugin; give it up to {MAX_NAME} printable characters",
+                spec.name.chars().take(MAX_NAME).collect::<String>()
+            ))]);
+        }
+        if !spec.settings.is_object() {
+            return Err(one("settings must be a table".to_owned()));
+        }
         let found = self.find(spec, written).await.map_err(one)?;
         if let Some(pinned) = spec.digest.as_ref().filter(|pinned| **pinned != found.digest) {
             return Err(one(format!("the component's digest is {}, but {pinned} is pinned", found.digest)));
@@ -299,7 +311,7 @@ impl Staging {
             _ if found.embedded => Ok(None),
             Some(signature) if !keys.is_empty() => match keys.verify(&found.bytes, signature) {
                 Ok(name) => Ok(Some(name.to_owned())),
-                Err(error) => Err(format!("its signature is refused: {error}")),
+                Err(error) => Err(error.to_string()),
             },
             _ if self.means.require_signature => Err(
                 "is not signed, and unsigned components are refused; put the signature beside it as `.sig`, or set rollout.require_signature to false".to_owned(),

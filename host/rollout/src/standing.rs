@@ -82,7 +82,7 @@ mod tests {
                 ("-", set) => standing.rolled_back(set, 3),
                 _ => match standing.candidates(true).next() {
                     Some(to) => standing.rolled_back(to, 3).tripping(&live.unwrap(), 3),
-                    None => standing.tripping(&live.unwrap(), 3),
+                    None => standing.clone().tripping(&live.unwrap(), 3),
                 },
             }
         })

@@ -32,7 +32,7 @@ pub(crate) async fn start(staging: &Staging, store: &Store, configured: SetSpec)
     let Some(live) = standing.live().map(str::to_owned) else {
         let set = staging.stage(&configured, &Written::new(), origin).await.map_err(Error::Plugins)?;
         let set = Arc::new(set);
-        let standing = first(store, &set).await?;
+        let standing = first(store, &set, "the first one").await?;
         return Ok(Start { set, standing, configured: None, problems: Vec::new() });
     };
     let row = store.plugin_set(&live).await?.map(SetRow::try_from).transpose()?;
@@ -57,8 +57,12 @@ pub(crate) async fn start(staging: &Staging, store: &Store, configured: SetSpec)
                 Ok(_) => staging.stage(&configured, &Written::new(), origin).await,
                 Err(problems) => Err(problems),
             };
+            let mut standing = standing;
             let (configured, problems) = match staged {
-                Ok(configured) if configured.id == live => (None, Vec::new()),
+                Ok(configured) if configured.id == live => {
+                    standing.configured = Some(live);
+                    (None, Vec::new())
+                }
                 Ok(configured) => (Some(Arc::new(configured)), Vec::new()),
                 Err(problems) => (None, problems),
             };
@@ -74,7 +78,8 @@ pub(crate) async fn start(staging: &Staging, store: &Store, configured: SetSpec)
                 problems.extend(more);
                 Error::Plugins(std::mem::take(&mut problems))
             })?);
-            let standing = first(store, &set).await?;
+            let reason = format!("the recorded set {live} can't be used any more");
+            let standing = first(store, &set, &reason).await?;
             let place = Problem::of_set(format_args!(
                 "the plugin set {live} that was live can't be used any more; the configured one takes its place"
             ));
@@ -111,12 +116,12 @@ pub(crate) fn guard(set: &str, since: i64, before: Tally, window: Duration) -> G
 }
 
 /// Records a set with which everything begins: nobody watches it, and nothing is before it.
-async fn first(store: &Store, set: &PluginSet) -> Result<Standing, Error> {
+async fn first(store: &Store, set: &PluginSet, reason: &str) -> Result<Standing, Error> {
     let id = set.id.clone();
     let standing = Standing { line: vec![id.clone()], configured: Some(id.clone()), ..Standing::default() };
     let record = PluginRecord {
         set: Some(row(set)?),
-        event: event("swapped", Some(&id), &set.origin, "the first one"),
+        event: event("swapped", Some(&id), &set.origin, reason),
         standing: Some(text(&standing)?),
         needed: standing.line.clone(),
     };

@@ -1,7 +1,5 @@
 //! What is kept of sets of plugins, and for how long.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use bunraku_store::{PLUGIN_EVENTS, PLUGIN_SETS, PluginEventRow, PluginRecord, PluginSetRow, Store};
 use tempfile::TempDir;
 

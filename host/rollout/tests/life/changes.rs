@@ -158,7 +158,7 @@ async fn what_is_published_is_staged_elsewhere_as_the_same_set() {
     let place = Place::new();
     let ca = place.start(numbered(0)).await;
     let mut told = ca.rollout.publish();
-    let id = ca.go(numbered(1)).await;
+    let id = ca.reload(numbered(1)).await;
     let published = told.borrow_and_update().clone().unwrap();
     assert_eq!(published.id, id);
     assert!(!format!("{published:?}").contains("settings"));

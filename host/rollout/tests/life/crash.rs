@@ -1,9 +1,11 @@
 //! `kill -9` at any instant, and a disk that takes no more.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::io::{BufRead as _, BufReader, Lines};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+
+use bunraku_rollout::{PluginSpec, Source};
 
 use crate::support::*;
 
@@ -25,7 +27,7 @@ fn handed_over() -> Place {
 }
 
 fn say(words: &str) {
-    writeln!(std::io::stdout(), "\n{words}").unwrap();
+    println!("\n{words}");
 }
 
 /// Stages a component that is new each time, swaps it in, takes every third back, and says what it does.
@@ -37,8 +39,9 @@ async fn swaps_without_end() {
     let life = std::process::id();
     for n in 0.. {
         let bytes = padded("base", format!("{life} {n}").as_bytes());
-        let file = place.write("base.wasm", &bytes);
-        let staged = open.rollout.stage(set([base(&file)]), me()).await.unwrap();
+        let digest = open.rollout.put_component(bytes, None).await.unwrap();
+        let plugin = PluginSpec::new("base", Source::Digest(digest));
+        let staged = open.rollout.stage(set([plugin]), me()).await.unwrap();
         say(&format!("trying {}", staged.id()));
         open.rollout.swap(staged.id(), me()).await.unwrap();
         say(&format!("live {}", staged.id()));
@@ -77,7 +80,6 @@ async fn a_killed_daemon_comes_up_with_the_set_that_it_said_was_live() {
         // What it had still said before the end counts too.
         said.for_each(&mut hear);
         running.wait().unwrap();
-        // A file of the operator's may be half written; no other configuration is asked for.
         let open = place.open(set([])).await;
         let found = open.live();
         assert!(found == live || Some(&found) == trying.as_ref(), "{found} is live, {live} was said");

@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test that cannot go on says so"
@@ -14,5 +13,6 @@ mod components;
 mod crash;
 mod guard;
 mod shadow;
+mod signed;
 mod start;
 mod support;

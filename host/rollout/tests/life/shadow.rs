@@ -86,7 +86,7 @@ async fn a_candidate_is_dropped_first_under_load() {
         tokio::task::yield_now().await;
     }
     assert!(shadow.enter().is_none());
-    assert!(looping.await.unwrap().is_err());
+    assert!(looping.await.unwrap().answer.is_err());
     assert!(shadow.enter().is_some());
     assert_eq!((shadow.summary().asked, shadow.summary().dropped), (2, 1));
     open.close().await;

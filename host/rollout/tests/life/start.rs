@@ -31,7 +31,7 @@ async fn a_restart_comes_up_with_the_set_that_was_live() {
     check(&open.problems, &["set "]).await;
     let made = open.rollout.current();
     assert_eq!(made.origin(), &me());
-    assert_eq!(made.plugins()[0].source, built("s3-registry").display().to_string());
+    assert!(made.plugins()[0].source.starts_with("sha256:"));
     // What was before it can be gone back to after a restart too.
     assert_eq!(open.rollout.rollback(None, me(), "").await.unwrap().to, first);
     open.close().await;
@@ -102,7 +102,7 @@ async fn a_configuration_that_was_reloaded_is_not_new_at_the_next_start() {
     let open = place.start(numbered(0)).await;
     open.go(numbered(1)).await;
     let operators = open.rollout.current().spec().clone();
-    let two = open.go(numbered(2)).await;
+    let two = open.reload(numbered(2)).await;
     open.rollout.rollback(None, me(), "").await.unwrap();
     let live = open.live();
     assert_eq!(open.rollout.current().spec(), &operators);
@@ -118,7 +118,7 @@ async fn a_configuration_that_was_reloaded_is_not_new_at_the_next_start() {
     open.rollout.rollback(Some(&two), me(), "").await.unwrap();
     let same = open.rollout.stage(numbered(2), me()).await.unwrap();
     assert!(open.rollout.swap(same.id(), me()).await.is_err());
-    let other = open.go(numbered(4)).await;
+    let other = open.reload(numbered(4)).await;
     assert_ne!(other, two);
     open.rollout.rollback(Some(&live), me(), "").await.unwrap();
     open.close().await;

@@ -78,9 +78,10 @@ pub fn me() -> Origin {
 pub struct Place {
     pub dir: PathBuf,
     /// Removed at the end, unless it is another process's.
-    pub folder: Option<TempDir>,
+    pub _folder: Option<TempDir>,
     pub settings: Settings,
     pub fetch: Arc<dyn Fetch>,
+    pub keys: SigningKeys,
 }
 
 /// A rollout, and its store, which is to be closed before the next start.
@@ -93,12 +94,18 @@ pub struct Open {
 impl Place {
     pub fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        Place { dir: folder.path().to_owned(), folder: Some(folder), ..Place::at(PathBuf::new()) }
+        Place { dir: folder.path().to_owned(), _folder: Some(folder), ..Place::at(PathBuf::new()) }
     }
 
     /// In a folder that somebody else removes.
     pub fn at(dir: PathBuf) -> Self {
-        Place { dir, folder: None, settings: Settings::default(), fetch: Arc::new(NoFetch) }
+        Place {
+            dir,
+            _folder: None,
+            settings: Settings::default(),
+            fetch: Arc::new(NoFetch),
+            keys: SigningKeys::default(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -132,7 +139,7 @@ impl Place {
             store: Arc::clone(&store),
             sandbox,
             fetch: Arc::clone(&self.fetch),
-            keys: SigningKeys::default(),
+            keys: self.keys.clone(),
             stores: ["registry".to_owned()].into(),
         };
         match Rollout::open(parts, self.settings.clone(), configured).await {
@@ -157,8 +164,20 @@ impl Place {
 }
 
 impl Open {
-    /// Stages a set and swaps it in; gives its id.
-    pub async fn go(&self, spec: SetSpec) -> String {
+    /// Uploads a set's components, stages it and swaps it in, as an operator does beside the
+    /// configuration; gives its id.
+    pub async fn go(&self, mut spec: SetSpec) -> String {
+        for plugin in &mut spec.plugins {
+            if let Source::File(path) = &plugin.source {
+                let put = self.rollout.put_component(std::fs::read(path).unwrap(), None).await;
+                plugin.source = Source::Digest(put.unwrap());
+            }
+        }
+        self.reload(spec).await
+    }
+
+    /// Stages a set and swaps it in, as a configuration that is read again; gives its id.
+    pub async fn reload(&self, spec: SetSpec) -> String {
         let staged = self.rollout.stage(spec, me()).await.unwrap();
         self.rollout.swap(staged.id(), me()).await.unwrap();
         staged.id().to_owned()
