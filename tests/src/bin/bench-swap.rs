@@ -319,8 +319,8 @@ fn live_sets(ca: &Authority) -> Result<u64> {
     let metrics = ca.wants(200, "GET", "/metrics", &Value::Null)?.text();
     let line = metrics
         .lines()
-        .find(|line| line.starts_with("bunraku_plugin_sets "))
-        .context("no bunraku_plugin_sets")?;
+        .find(|line| line.starts_with("bunraku_plugin_sets_alive "))
+        .context("no bunraku_plugin_sets_alive")?;
     Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
 }
 
