@@ -6,8 +6,8 @@
 use std::os::unix::fs::PermissionsExt;
 
 use bunraku_store::{
-    CertificateRow, CertificateState, Cleaned, Counts, Error, ImportRow, Imported, MasterRow, RequestKey,
-    RequestRow, StatusQuery, Store,
+    CertificateRow, CertificateState, Cleaned, Counts, Error, FromRequest, ImportRow, Imported, MasterRow,
+    RequestKey, RequestRow, StatusQuery, Store,
 };
 use tempfile::TempDir;
 

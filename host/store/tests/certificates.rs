@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use bunraku_store::{CertificateRow, DecisionRow, Error, RequestKey, RequestRow, Store, Submission};
+use bunraku_store::{
+    CertificateRow, DecisionRow, Error, FromRequest, RequestKey, RequestRow, Store, Submission,
+};
 use tempfile::TempDir;
 
 const NOW: i64 = 1_700_000_000;
@@ -178,6 +180,9 @@ async fn a_second_key_for_a_live_name_needs_the_first_one_revoked() {
 async fn two_candidates_approved_at_once_end_as_one_certificate() {
     let (_folder, store) = store().await;
     let keys = ["k1", "k2"].map(|key| request("node1", key).key);
+    for key in ["k1", "k2"] {
+        store.add_request(&request("node1", key), 9, 9).await.unwrap();
+    }
     let rows = ["A1", "A2"].map(|serial| certificate(serial, "node1"));
     let (first, second) = tokio::join!(
         store.issue_certificate(&rows[0], Some(FromRequest::Waiting(&keys[0])), None, NOW),
