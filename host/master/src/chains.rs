@@ -45,7 +45,7 @@ pub(crate) struct ProvisionInput {
 
 /// Asks the approvers of a set in order.
 pub(crate) async fn approval(set: &PluginSet, asking: &Asking, csr: &Csr, hosts: &dyn Hosts) -> Approved {
-    let mut chain = Approval::new(set.approvers().into_iter().map(|approver| approver.name).collect());
+    let mut chain = Approval::quorum(set.approvers(), set.rules().require(&csr.certname));
     let (mut asked, mut seen, mut late) = (Vec::new(), Seen::new(), false);
     loop {
         let name = match chain.next() {
@@ -90,7 +90,7 @@ pub(crate) async fn classification(
     node: &Node,
     hosts: &dyn Hosts,
 ) -> (Result<NodeClassification, Unclassified>, Vec<Asked>) {
-    let mut chain = Classification::new(set.classifiers());
+    let mut chain = Classification::merging(set.classifiers(), set.merge());
     let (mut asked, mut late) = (Vec::new(), false);
     while let Step::Ask(name) = chain.next() {
         let Some(plugin) = set.plugin(&name) else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pki::Certname;
-use rollout::PluginSet;
+use rollout::{FailedClassification, PluginSet};
 use sandbox::{Node, Trusted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -56,9 +56,33 @@ pub enum Unclassified {
     Broken(String),
 }
 
+impl Unclassified {
+    /// No answer, but a failure: of what a classifier depends on, or its own. What it cannot read or will
+    /// not have, and what contradicts another, somebody has written so.
+    fn is_failure(&self) -> bool {
+        match self {
+            Unclassified::Unavailable(_) | Unclassified::TimedOut(_) | Unclassified::Broken(_) => true,
+            Unclassified::NoMatch
+            | Unclassified::Rejected(_)
+            | Unclassified::Unreadable(_)
+            | Unclassified::Contradicted(_) => false,
+        }
+    }
+}
+
+/// What a node was the last time.
+enum Last {
+    /// This, so many seconds ago.
+    Good(NodeClassification, u64),
+    /// That is longer ago than these seconds.
+    TooOld(u64),
+    /// Nobody knows, or it may not stand in.
+    None,
+}
+
 impl Master {
-    /// What the classifiers say, or, while the registry is down, the node's
-    /// last good classification, if it is young enough. The flag says whether it
+    /// What the classifiers say, or, while the registry is down, the node's last good classification, if
+    /// it is young enough; the `on_failure` of the classifier may say otherwise. The flag says whether it
     /// is fresh.
     pub(crate) async fn classify_or_last_good(
         &self,
@@ -71,44 +95,65 @@ impl Master {
         let node = Node { trusted: trusted(certname, peer), requested_environment: requested };
         let (asking, began) = (Asking::about(facts), Instant::now());
         let (said, asked) = classification(set, &asking, &node, &self.decider).await;
+        let asked_last = asked.last().map(|asked| asked.plugin.clone());
         let record = record::of_classification(set, &asking, &node, &said, asked, began.elapsed());
         let error = match said {
             Ok(found) => {
-                self.note(record);
+                self.note(record, false);
                 return Ok((found, true));
             }
             Err(error) => error,
         };
-        match self.last_good(certname, &error).await {
-            Ok(Some((last, age))) => {
-                self.note(record::last_good(record, &last, age));
+        let last = match self.last_good(set, certname, &error, asked_last.as_deref()).await {
+            Ok(last) => last,
+            Err(failed) => {
+                self.note(record, false);
+                return Err(failed);
+            }
+        };
+        match last {
+            Last::Good(last, age) => {
+                self.note(record::last_good(record, &last, age), false);
                 tracing::warn!(%certname, %error, age, "classified as last time: the classifier is unavailable");
-                Ok((last, false))
+                return Ok((last, false));
             }
-            other => {
-                self.note(record);
-                other?;
-                tracing::warn!(%certname, %error, "not classified");
-                Err(Failed::internal(format!("could not classify {certname}: {error}")))
-            }
+            Last::TooOld(most) => self.note(record::too_old(record, most), false),
+            Last::None => self.note(record, false),
         }
+        tracing::warn!(%certname, %error, "not classified");
+        Err(Failed::internal(format!("could not classify {certname}: {error}")))
     }
 
-    /// What the node was the last time, and how many seconds ago, if that may stand in for this answer.
+    /// What the node was the last time, where that may stand in for an answer that this classifier did
+    /// not give.
     async fn last_good(
         &self,
+        set: &PluginSet,
         certname: &Certname,
         error: &Unclassified,
-    ) -> Result<Option<(NodeClassification, i64)>, Failed> {
-        if !matches!(error, Unclassified::Unavailable(_) | Unclassified::TimedOut(_)) {
-            return Ok(None);
+        classifier: Option<&str>,
+    ) -> Result<Last, Failed> {
+        let on_failure = classifier.and_then(|name| set.plugin(name)).map(|plugin| plugin.on_failure);
+        let on_failure = on_failure.unwrap_or_default();
+        let stands_in = match on_failure.classification {
+            Some(FailedClassification::LastGood) => error.is_failure(),
+            Some(FailedClassification::Fail) => false,
+            None => matches!(error, Unclassified::Unavailable(_) | Unclassified::TimedOut(_)),
+        };
+        if !stands_in {
+            return Ok(Last::None);
         }
-        let Some((value, at)) = self.parts.store.classification(certname.as_str()).await? else {
-            return Ok(None);
+        let stored = self.parts.store.classification(certname.as_str()).await?;
+        let Some((last, at)) = stored.and_then(|(value, at)| Some((serde_json::from_value(value).ok()?, at)))
+        else {
+            return Ok(Last::None);
         };
         let age = OffsetDateTime::now_utc().unix_timestamp().saturating_sub(at);
-        let young = u64::try_from(age).is_ok_and(|a| a <= self.settings.last_good_max_age.as_secs());
-        Ok(serde_json::from_value(value).ok().filter(|_| young).map(|last| (last, age)))
+        let most = on_failure.max_age.unwrap_or(self.settings.last_good_max_age.as_secs());
+        Ok(match u64::try_from(age) {
+            Ok(age) if age <= most => Last::Good(last, age),
+            _ => Last::TooOld(most),
+        })
     }
 
     /// The node object that an agent without an environment of its own asks for.

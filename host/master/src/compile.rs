@@ -61,7 +61,7 @@ impl Master {
         let environment = self.environment_of(&found, &request.environment).inspect_err(|failed| {
             let (name, reason) = (certname.as_str(), "the environment that the classifier names is not here");
             let record = record::of_host(&set, Kind::Provision, name, "failed", reason.to_owned());
-            self.note(Record { because: vec![failed.message.clone()], ..record });
+            self.note(Record { because: vec![failed.message.clone()], ..record }, false);
         })?;
         if environment != request.environment {
             tracing::info!(%certname, asked = %request.environment, %environment, "sent to another environment");
@@ -80,7 +80,7 @@ impl Master {
             parameters: found.parameters,
         };
         let (compiled, asked) = provision(&set, &asking, &input, &self.decider).await;
-        self.note(record::of_provision(&set, &asking, &input, &compiled, asked, asks.elapsed()));
+        self.note(record::of_provision(&set, &asking, &input, &compiled, asked, asks.elapsed()), false);
         let compiled = compiled.inspect_err(|error| tracing::warn!(%certname, %error, "no catalog"))?;
         let exports: Vec<ExportRow> =
             compiled.exports.into_iter().map(|e| convert::export_row(e, &environment)).collect();

@@ -64,7 +64,7 @@ impl Master {
         let certname = Certname::parse(name).map_err(|e| SubmitError::Refused(e.to_string()))?;
         let submitted = self.submit(&certname, pem, peer).await;
         if let Err(SubmitError::Refused(reason)) = &submitted {
-            self.note(self.refusal(&certname, peer, "first", reason.clone()));
+            self.note(self.refusal(&certname, peer, "first", reason.clone()), false);
         }
         submitted
     }
@@ -92,9 +92,9 @@ impl Master {
             Some(occasion) => occasion,
             None => return Ok(Submitted::Signed),
         };
-        self.keep(&request, peer).await?;
+        let before = self.keep(&request, peer).await?;
         tracing::info!(%certname, fingerprint = %request.fingerprint, "{certname} has a waiting certificate request");
-        self.settle(&request, occasion, peer.address.map(|a| a.to_string()))
+        self.settle(&request, occasion, peer.address.map(|a| a.to_string()), before.as_ref())
             .await
             .map_err(SubmitError::Failed)
     }
@@ -154,7 +154,7 @@ impl Master {
             Some(csr) => {
                 let request = self.renewal(presented, csr).inspect_err(|refused| {
                     if let Some(certname) = &presented.certname {
-                        self.note(self.refusal(certname, peer, "renewal", refused.message.clone()));
+                        self.note(self.refusal(certname, peer, "renewal", refused.message.clone()), false);
                     }
                 })?;
                 let _turn = self.enrolments.take(&request.certname).await;
@@ -162,7 +162,7 @@ impl Master {
                 let grant = Grant { lifetime: None, occasion, waits: false };
                 let reason = "asks for what its certificate has: no policy is asked".to_owned();
                 let granted = self.refusal(&request.certname, peer, "renewal", reason);
-                self.note_durably(Record { verdict: "approve".to_owned(), ..granted }).await?;
+                self.note_durably(Record { verdict: "approve".to_owned(), ..granted }, false).await?;
                 ca.issue(&request, grant, now).await.map_err(|error| not_renewed(error.into()))?
             }
         };
@@ -215,7 +215,12 @@ impl Master {
         }
     }
 
-    async fn keep(&self, request: &CertificateRequest, peer: &Peer) -> Result<(), SubmitError> {
+    /// Lets the request wait; says what was last decided about it.
+    async fn keep(
+        &self,
+        request: &CertificateRequest,
+        peer: &Peer,
+    ) -> Result<Option<DecisionRow>, SubmitError> {
         let row = RequestRow {
             key: key_of(request),
             pem: request.to_pem(),
@@ -226,7 +231,8 @@ impl Master {
         };
         let (total, per_name) = (self.settings.max_pending, self.settings.max_pending_per_name);
         match self.parts.store.add_request(&row, total, per_name).await.map_err(Failed::from)? {
-            Submission::Added | Submission::Known(_) => Ok(()),
+            Submission::Added => Ok(None),
+            Submission::Known(row) => Ok(row.decision),
             Submission::Full => Err(SubmitError::Quota { retry_after: Duration::from_secs(120) }),
         }
     }
@@ -253,7 +259,7 @@ impl Master {
         if !waiting.iter().any(|other| other.key == row.key) {
             return Ok(Submitted::Pending);
         }
-        self.settle(&request, Occasion::First, row.peer.clone()).await
+        self.settle(&request, Occasion::First, row.peer.clone(), row.decision.as_ref()).await
     }
 
     /// Decides, and signs or notes why not. The caller holds the name's lock.
@@ -262,7 +268,9 @@ impl Master {
         request: &CertificateRequest,
         occasion: Occasion,
         peer: Option<String>,
+        before: Option<&DecisionRow>,
     ) -> Result<Submitted, Failed> {
+        let first = before.is_none() && occasion == Occasion::First;
         let (set, began) = (self.plugins(), Instant::now());
         let (asking, csr) = (Asking::about(Arc::new(Value::Null)), convert::csr(request, &occasion, peer));
         let mut approved = approval(&set, &asking, &csr, &self.decider).await;
@@ -270,12 +278,16 @@ impl Master {
         let decided = Decided::of(&set, approved);
         let certname = &request.certname;
         let Verdict::Approve { lifetime } = decided.decision.verdict else {
-            self.note(record);
+            let row = row_of(&decided);
+            match before.is_some_and(|before| repeats(before, &row)) {
+                true => self.observe(&record, false),
+                false => self.note(record, first),
+            }
             tracing::info!(%certname, reason = %decided.decision.reason, "not signed");
-            self.parts.store.record_decision(&key_of(request), &row_of(&decided)).await?;
+            self.parts.store.record_decision(&key_of(request), &row).await?;
             return Ok(Submitted::Pending);
         };
-        if let Err(failed) = self.note_durably(record).await {
+        if let Err(failed) = self.note_durably(record, first).await {
             let reason = "approved, but the journal cannot be written".to_owned();
             let row = DecisionRow { verdict: "no-decision".to_owned(), reason, ..row_of(&decided) };
             self.parts.store.record_decision(&key_of(request), &row).await?;
@@ -360,6 +372,13 @@ fn is_own(address: IpAddr) -> bool {
 
 fn key_of(request: &CertificateRequest) -> RequestKey {
     RequestKey { certname: request.certname.to_string(), key_digest: request.key_digest.to_hex() }
+}
+
+/// Whether nothing was decided again, for the same reason: such a request is looked at over and over, and
+/// one record of it is enough.
+fn repeats(before: &DecisionRow, now: &DecisionRow) -> bool {
+    let of = |row: &DecisionRow| (row.verdict.clone(), row.reason.clone(), row.plugin_set.clone());
+    now.verdict == "no-decision" && of(before) == of(now)
 }
 
 fn row_of(decided: &Decided) -> DecisionRow {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rollout::SetSpec;
 use time::OffsetDateTime;
 
 use crate::{Certificates, Master, Parts, Settings};
@@ -13,6 +14,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// With a CA and no plugin: whatever it decides on stays pending.
 pub async fn master(dir: &Path) -> Arc<Master> {
+    master_with(dir, SetSpec::default()).await
+}
+
+/// With a CA and these plugins.
+pub async fn master_with(dir: &Path, spec: SetSpec) -> Arc<Master> {
     let rules = pki::RequestRules { allow_subject_alt_names: false, allow_authorization_extensions: false };
     let store = Arc::new(store::Store::open(&dir.join("db")).await.unwrap());
     let ca = ca::Settings {
@@ -31,17 +37,16 @@ pub async fn master(dir: &Path) -> Arc<Master> {
     let authority = ca::Authority::open(ca, store.clone(), OffsetDateTime::now_utc()).await.unwrap();
     let url = format!("dir:{}", dir.join("registry").display()).parse().unwrap();
     let sandbox =
-        sandbox::Sandbox::new(sandbox::Settings { slots: 1, ..sandbox::Settings::default() }).unwrap();
+        sandbox::Sandbox::new(sandbox::Settings { slots: 4, ..sandbox::Settings::default() }).unwrap();
     let plugins = rollout::Parts {
         dir: dir.join("plugins"),
         store: store.clone(),
         sandbox,
         fetch: Arc::new(rollout::NoFetch),
         keys: rollout::SigningKeys::default(),
-        stores: std::collections::BTreeSet::new(),
+        stores: ["registry".to_owned()].into(),
     };
-    let none = rollout::SetSpec::default();
-    let (rollout, _) = rollout::Rollout::open(plugins, rollout::Settings::default(), none).await.unwrap();
+    let (rollout, _) = rollout::Rollout::open(plugins, rollout::Settings::default(), spec).await.unwrap();
     let files = files::Settings { modules: dir.join("m"), environments: dir.join("e") };
     let parts = Parts {
         store,

@@ -281,20 +281,31 @@ impl Master {
         self.parts.rollout.component(digest).await
     }
 
-    /// Keeps a decision that nothing waits for.
-    pub(crate) fn note(&self, record: Record) {
+    /// Keeps a decision, and tells whoever watches the set that made it. `first`: of a request that
+    /// nobody had looked at before.
+    pub(crate) fn note(&self, record: Record, first: bool) {
+        self.observe(&record, first);
         self.parts.journal.append(record);
     }
 
-    /// Keeps a decision that is about to be acted on for good; then it outlives a power cut.
+    /// The same for a decision that is about to be acted on for good: when this returns, its record
+    /// outlives a power cut.
     ///
     /// # Errors
     /// 503 where the journal can't be written: nothing may come of the decision then.
-    pub(crate) async fn note_durably(&self, record: Record) -> Result<(), Failed> {
+    pub(crate) async fn note_durably(&self, record: Record, first: bool) -> Result<(), Failed> {
+        self.observe(&record, first);
         self.parts.journal.append_durable(record).await.map_err(|error| {
             tracing::error!(%error, "a decision could not be written down, and nothing came of it");
             Failed::unavailable("the master's journal does not answer")
         })
+    }
+
+    /// Tells whoever watches the set that made a decision, and keeps nothing.
+    pub(crate) fn observe(&self, record: &Record, first: bool) {
+        if let Some(observation) = record::observation(record, first) {
+            self.parts.rollout.observe(&record.set, observation);
+        }
     }
 
     /// Whether a certificate is on the current CRL. In memory.

@@ -27,13 +27,22 @@ impl Master {
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut after, mut freshness) = (None, Freshness::Fresh);
         loop {
-            tokio::select! {
-                _ = round.tick() => {}
-                Ok(()) = swaps.changed() => after = None,
-            }
-            match self.round(after.take()).await {
-                Ok(next) => after = next,
-                Err(error) => tracing::warn!(%error, "pending requests could not be looked at"),
+            let swapped = tokio::select! {
+                _ = round.tick() => false,
+                Ok(()) = swaps.changed() => {
+                    after = None;
+                    true
+                }
+            };
+            loop {
+                match self.round(after.take()).await {
+                    Ok(next) => after = next,
+                    Err(error) => tracing::warn!(%error, "pending requests could not be looked at"),
+                }
+                // Other plugins may say otherwise of all of them.
+                if !swapped || after.is_none() {
+                    break;
+                }
             }
             let Some(authority) = self.parts.certificates.authority() else { continue };
             let now = OffsetDateTime::now_utc();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use decide::Verdict;
 use journal::{Asked, Kind, Record};
-use rollout::PluginSet;
+use rollout::{Observation, Outcome, PluginSet};
 use sandbox::{Csr, Mode, Node, Occasion};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -111,13 +111,19 @@ pub(crate) fn of_classification(
 }
 
 /// The same, where the node was served as so many seconds ago: `last-good`.
-pub(crate) fn last_good(failed: Record, last: &NodeClassification, age: i64) -> Record {
+pub(crate) fn last_good(failed: Record, last: &NodeClassification, age: u64) -> Record {
     Record {
         verdict: "last-good".to_owned(),
         reason: format!("{}; classified as {age} s ago", failed.reason),
         answer: value(last),
         ..failed
     }
+}
+
+/// The same, where what the node was is longer ago than these seconds.
+pub(crate) fn too_old(failed: Record, most: u64) -> Record {
+    let reason = format!("{}; the last good classification is older than {most} s", failed.reason);
+    Record { reason, ..failed }
 }
 
 /// What providers came to: `catalog` or `failed`.
@@ -160,6 +166,24 @@ pub(crate) fn of_host(
         reason,
         ..new(set, &asking, kind, certname, &Value::Null, Vec::new(), Duration::ZERO)
     }
+}
+
+/// What a record tells of its set; nothing where no plugin was asked, or a full sandbox kept one from
+/// answering.
+pub(crate) fn observation(record: &Record, first: bool) -> Option<Observation> {
+    let last = record.asked.last()?;
+    let outcome = match (last.said.as_str(), last.fault.as_deref()) {
+        ("fault", Some("busy")) => return None,
+        ("fault", Some("timeout")) => Outcome::Timeout,
+        ("fault", _) => Outcome::Fault,
+        _ => Outcome::Answered,
+    };
+    let (kind, approval) = match record.kind {
+        Kind::Approval => (rollout::Kind::Approval, first.then_some(record.verdict == "approve")),
+        Kind::Classification => (rollout::Kind::Classification, None),
+        Kind::Provision => (rollout::Kind::Provision, None),
+    };
+    Some(Observation { kind, outcome, approval })
 }
 
 fn new(
