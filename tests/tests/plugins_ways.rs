@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bunraku_tests::master::{Master, Settings};
 use bunraku_tests::plugins::{component, embedded, from_file};
 use bunraku_tests::request::{self, Request};
+use bunraku_tests::s3::Server;
 use bunraku_tests::tools;
 use bunraku_tests::wire::Client;
 use serde_json::{Value, json};
@@ -106,6 +107,50 @@ fn a_restart_comes_up_with_the_live_set() -> Result<()> {
 }
 
 #[test]
+fn a_component_of_a_bucket_is_fetched_and_its_signature_checked() -> Result<()> {
+    let folder = TempDir::new()?;
+    let server = Server::start()?;
+    let object = server.object("plugins/ours.wasm");
+    fs::create_dir_all(object.parent().context("no folder")?)?;
+    fs::copy(component("autosign")?, &object)?;
+    let key = folder.path().join("release.pem");
+    let public = folder.path().join("release.pub");
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out"], &[&key])?;
+    openssl(&["pkey", "-pubout", "-in"], &[&key, Path::new("-out"), &public])?;
+    let registry = server.registry("nodes/");
+    let keys = format!("[rollout]\nrequire_signature = true\n[plugin_keys]\nrelease = {public:?}\n");
+    let start = |config: &str| {
+        Master::start_with(&Settings { config, environment: Server::CREDENTIALS, ..Settings::default() })
+    };
+    let from = format!("s3://{}/plugins/ours.wasm", Server::BUCKET);
+    let config =
+        format!("{registry}{keys}{}{}", abstaining(), ours(Path::new(&from), "names = [\"*.lab.test\"]"));
+
+    let said = format!("{:#}", start(&config).err().context("an unsigned component went live")?);
+    ensure!(said.contains("plugin ours: is not signed"), "{said}");
+    let signature = object.with_extension("wasm.sig");
+    openssl(
+        &["pkeyutl", "-sign", "-rawin", "-inkey"],
+        &[&key, Path::new("-in"), &object, Path::new("-out"), &signature],
+    )?;
+    let master = start(&config)?;
+    let listed = tools::run(&mut master.program(&["plugin", "list", "--json"])?)?;
+    let listed: Value = serde_json::from_slice(&listed.stdout)?;
+    assert_eq!(listed["live"]["plugins"][3]["signed_by"], "release", "{listed}");
+    assert_eq!(listed["live"]["plugins"][3]["source"], from.as_str(), "{listed}");
+    let name = "s3.lab.test";
+    Request::named(name)?.submit(&master.stranger()?, name)?;
+    ensure!(request::certificate(&master.stranger()?, name)?.is_some(), "{name} is not signed");
+
+    // Another component in its place: the signature is not of that.
+    fs::copy(component("base")?, &object)?;
+    master.reload(&["the plugins stay as they are", "plugin ours: its signature is refused"])?;
+    fs::remove_file(&object)?;
+    master.reload(&["the plugins stay as they are", "plugin ours: ", "s3://"])?;
+    Ok(())
+}
+
+#[test]
 fn catalog_masters_decide_with_the_set_of_their_ca_within_seconds() -> Result<()> {
     let folder = TempDir::new()?;
     // A component that no catalog master has.
@@ -188,6 +233,10 @@ fn live(master: &Master) -> Result<String> {
     let listed: Value = serde_json::from_slice(&listed.stdout)?;
     let id = listed.pointer("/live/id").and_then(Value::as_str);
     Ok(id.with_context(|| format!("no live set in {listed}"))?.to_owned())
+}
+
+fn openssl(words: &[&str], files: &[&Path]) -> Result<()> {
+    tools::run(std::process::Command::new("openssl").args(words).args(files)).map(drop)
 }
 
 fn sha256(file: &Path) -> Result<String> {

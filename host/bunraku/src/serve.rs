@@ -69,7 +69,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         store: store.clone(),
         certificates: certificates.clone(),
         registry: registry.clone(),
-        stores: stores,
+        stores,
         rollout: rollout.clone(),
         configured: Arc::new(configured(common)),
         journal: journal.clone(),
