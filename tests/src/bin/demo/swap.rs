@@ -43,9 +43,12 @@ pub fn play() -> Result<String> {
 
     agent(&ground, &master, OLD)?;
     let client = master.stranger()?;
+    let mut waiting = Vec::new();
     for name in LAB {
-        ask(&client, name)?;
+        let request = Request::named(name)?;
+        ask(&client, name, &request)?;
         ensure!(request::certificate(&client, name)?.is_none(), "{name} was signed too early");
+        waiting.push((name, request));
     }
     println!("{} ask too and wait: no rule is for them\n", LAB.join(", "));
 
@@ -61,7 +64,8 @@ pub fn play() -> Result<String> {
     let set = staged.pointer("/set/id").and_then(Value::as_str).context("no id of a set")?.to_owned();
     plugin(&master, 0, &["shadow", &set])?;
     let shadow = wait(|| {
-        for name in LAB {
+        for (name, request) in &waiting {
+            ask(&client, name, request)?;
             ensure!(request::certificate(&client, name)?.is_none(), "{name} was signed by a shadow");
         }
         let list = plugin_json(&master, &["shadow"])?;
@@ -90,7 +94,8 @@ pub fn play() -> Result<String> {
     let none = settings(&master, "none", "")?;
     plugin(&master, 0, &["swap", &broken, "--as", "names", "--settings", &none])?;
     for n in 0..UNLUCKY {
-        ask(&client, &format!("late{n}.demo.test"))?;
+        let name = format!("late{n}.demo.test");
+        ask(&client, &name, &Request::named(&name)?)?;
     }
     wait(|| {
         let list = plugin_json(&master, &["list"])?;
@@ -130,8 +135,8 @@ fn agent(ground: &Ground, master: &Master, certname: &str) -> Result<()> {
     Ok(())
 }
 
-fn ask(client: &Client, name: &str) -> Result<()> {
-    let answer = Request::named(name)?.submit(client, name)?;
+fn ask(client: &Client, name: &str, request: &Request) -> Result<()> {
+    let answer = request.submit(client, name)?;
     ensure!(answer.status == 200, "{name}: {} {}", answer.status, answer.text());
     Ok(())
 }
