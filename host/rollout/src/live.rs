@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::set::PluginSet;
 
-/// The set that decides now.
+/// The set that decides now. Only a [`Rollout`](crate::Rollout) puts another one here.
 pub struct Live {
     current: ArcSwap<PluginSet>,
     changes: watch::Sender<()>,
@@ -15,8 +15,8 @@ pub struct Live {
 
 impl Live {
     /// Starts with a staged set.
-    pub fn new(set: impl Into<Arc<PluginSet>>) -> Self {
-        Live { current: ArcSwap::new(set.into()), changes: watch::Sender::new(()) }
+    pub(crate) fn new(set: Arc<PluginSet>) -> Self {
+        Live { current: ArcSwap::new(set), changes: watch::Sender::new(()) }
     }
 
     /// The set to decide with. Take it once per decision and keep it.
@@ -24,12 +24,10 @@ impl Live {
         self.current.load_full()
     }
 
-    /// Puts a staged set in force and returns the one it replaces, which lives
-    /// on until its last call ends.
-    pub fn swap(&self, set: impl Into<Arc<PluginSet>>) -> Arc<PluginSet> {
-        let old = self.current.swap(set.into());
+    /// Puts a set in force. The one that it replaces lives on until its last call ends.
+    pub(crate) fn swap(&self, set: Arc<PluginSet>) {
+        self.current.store(set);
         self.changes.send_replace(());
-        old
     }
 
     /// Tells of every swap from now on.
