@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The file of a component that `cargo xtask plugins` built: a plugin's name, or `hostile-guests`, which
-/// approves who is called `approve` and misbehaves for the rest.
+/// The file of a component that `cargo xtask plugins` built: a plugin's name, or `hostile/` and the name
+/// of a guest in `tests/guests`, such as `hostile/obedient`, which approves who is called `approve`.
 ///
 /// # Errors
 /// When it was not built.

@@ -85,7 +85,7 @@ fn no_master_starts_with_another_component_than_the_pinned_one() -> Result<()> {
 fn a_reload_of_bad_plugins_leaves_the_old_ones_at_work() -> Result<()> {
     let folder = TempDir::new()?;
     let file = folder.path().join("live.wasm");
-    fs::copy(component("hostile-guests")?, &file)?;
+    fs::copy(component("hostile/obedient")?, &file)?;
     let good = format!("{}{}", embedded("{}"), from_file("live", &file));
     let master = Master::start_with(&Settings { config: &good, ..Settings::default() })?;
     let (client, name) = (node(&master, "reload.cluster.test")?, "reload.cluster.test");
@@ -124,7 +124,7 @@ fn the_signing_policy_is_swapped_under_load_without_a_restart() -> Result<()> {
         anyhow::ensure!(request.submit(&stranger, name)?.status == 200, "{name} was not taken");
         request::certificate(&stranger, name)
     };
-    let also = from_file("hostile", &component("hostile-guests")?);
+    let also = from_file("obedient", &component("hostile/obedient")?);
     let stop = AtomicBool::new(false);
     let answered = std::thread::scope(|scope| {
         let load = scope.spawn(|| -> Result<u32> {
@@ -142,7 +142,7 @@ fn the_signing_policy_is_swapped_under_load_without_a_restart() -> Result<()> {
             // The registry abstains, and another approver has it: what waits is signed by the swap alone.
             master.configure(&format!("{}{also}", embedded("{ missing = \"abstain\" }")))?;
             master.reload(&["the plugins were reloaded"])?;
-            master.wait_for(&["signed", "approve.cluster.test", "asked to", "hostile"], SOON)?;
+            master.wait_for(&["signed", "approve.cluster.test", "asked to", "obedient"], SOON)?;
             assert!(request::certificate(&stranger, "approve.cluster.test")?.is_some());
             assert_eq!(submit("deny.cluster.test")?, None);
             // And back: it decides like before.

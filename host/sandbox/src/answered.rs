@@ -27,9 +27,4 @@ impl<T> Answered<T> {
     pub(crate) fn not_asked(error: CallError) -> Self {
         Answered { answer: Err(error), stats: CallStats::default() }
     }
-
-    /// The same call with its answer read.
-    pub(crate) fn and_then<U>(self, read: impl FnOnce(T) -> Result<U, CallError>) -> Answered<U> {
-        Answered { answer: self.answer.and_then(read), stats: self.stats }
-    }
 }

@@ -2,26 +2,39 @@
 //! reason why there is none.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{timeout, timeout_at};
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
-use crate::lane::Lane;
+use crate::clock::{Clock, Stop};
+use crate::lane::{Lane, Pace, Turn};
 use crate::limiter::Limiter;
 use crate::log::Log;
 use crate::text::one_line;
 use crate::wasi::Wasi;
-use crate::{Answered, CallError, CallStats, Host, HostError, Settings};
+use crate::{Answered, CallError, CallStats, Host, HostError, Settings, Taken};
+
+/// What the calls of one plugin share.
+pub(crate) struct Share {
+    slots: Semaphore,
+    pace: Pace,
+}
+
+impl Share {
+    pub(crate) fn new(slots: Semaphore) -> Self {
+        Share { slots, pace: Pace::default() }
+    }
+}
 
 /// What all plugins of a sandbox share.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) slots: Semaphore,
     /// See [`crate::lane`].
     pub(crate) turns: Arc<Semaphore>,
@@ -46,10 +59,11 @@ pub(crate) struct State {
     pub(crate) now: u64,
     pub(crate) decision_id: String,
     pub(crate) wasi: Option<Box<Wasi>>,
+    pub(crate) settings: Arc<Settings>,
     limiter: Limiter,
     lane: Lane,
     clock: Arc<Clock>,
-    host_calls: Count,
+    pub(crate) calls: Arc<Calls>,
     host_time: Duration,
     waited: Duration,
 }
@@ -75,23 +89,23 @@ impl Shared {
     /// Puts one question to a fresh instance of `pre`.
     ///
     /// Dropping the future ends the guest and frees the slot.
-    pub(crate) async fn ask<Q: Question>(
+    pub(crate) async fn ask<Q: Question, T>(
         &self,
         pre: &InstancePre<State>,
+        share: &Share,
         circumstances: Circumstances,
         question: Q,
-    ) -> Answered<Q::Answer> {
+        read: impl FnOnce(Q::Answer) -> Result<T, CallError>,
+    ) -> Answered<T> {
         let deadline = circumstances.deadline;
-        // Outlives the store, so that a permit always means a free slot.
-        let _permit = match self.slots.try_acquire() {
-            Ok(permit) => permit,
-            Err(_) => match timeout(deadline, self.slots.acquire()).await {
-                Ok(Ok(permit)) => permit,
-                _ => return Answered::not_asked(CallError::Busy(self.settings.slots)),
-            },
+        // They outlive the store, so that a permit always means a free slot, and
+        // clearing up after a slow guest is part of its turn.
+        let (_slot, turn) = match self.slot(share, deadline).await {
+            Ok(taken) => taken,
+            Err(taken) => return Answered::not_asked(CallError::Busy(taken)),
         };
         let clock = Arc::new(Clock::start(deadline));
-        let mut store = self.store(circumstances, Arc::clone(&clock));
+        let mut store = self.store(circumstances, Arc::clone(&clock), Arc::clone(&turn));
         let answer = {
             let mut asked = std::pin::pin!(async {
                 let instance = pre.instantiate_async(&mut store).await?;
@@ -110,15 +124,37 @@ impl Shared {
         state.log.finish(&*state.host);
         let state = store.data();
         let stats = CallStats {
-            took: state.clock.start.elapsed(),
+            took: state.clock.elapsed(),
             waited: state.waited,
             memory_bytes: u64::try_from(state.limiter.held()).unwrap_or(u64::MAX),
         };
-        let answer = answer.map_err(|error| self.reason(&error, state, deadline));
+        share.pace.add(stats.took.saturating_sub(stats.waited));
+        let answer = answer.map_err(|error| self.reason(&error, state, deadline)).and_then(read);
         Answered { answer, stats }
     }
 
-    fn store(&self, with: Circumstances, clock: Arc<Clock>) -> Store<State> {
+    /// A slot of the sandbox within the plugin's share, and a turn if the plugin
+    /// is slow; or what stayed taken.
+    async fn slot<'a>(
+        &'a self,
+        share: &'a Share,
+        deadline: Duration,
+    ) -> Result<((SemaphorePermit<'a>, SemaphorePermit<'a>), Turn), Taken> {
+        let end = Instant::now().checked_add(deadline).map(tokio::time::Instant::from);
+        let settings = &self.settings;
+        let ours = permit(&share.slots, end).await.ok_or(Taken::Plugin(settings.slots_per_plugin))?;
+        // Only now, so that those who wait for their plugin keep nobody else waiting.
+        let slot = permit(&self.slots, end).await.ok_or(Taken::Sandbox(settings.slots))?;
+        let mut turn = None;
+        if share.pace.is_slow() {
+            let next = Arc::clone(&self.turns).acquire_owned();
+            let next = timeout_at(end.unwrap_or_else(tokio::time::Instant::now), next).await;
+            turn = Some(next.ok().and_then(Result::ok).ok_or(Taken::Plugin(settings.slots_per_plugin))?);
+        }
+        Ok(((ours, slot), Arc::new(Mutex::new(turn))))
+    }
+
+    fn store(&self, with: Circumstances, clock: Arc<Clock>, turn: Turn) -> Store<State> {
         let settings = &self.settings;
         let mut store = Store::new(
             &self.engine,
@@ -128,10 +164,11 @@ impl Shared {
                 now: with.now,
                 decision_id: with.decision_id,
                 wasi: None,
+                settings: Arc::clone(settings),
                 limiter: Limiter::new(settings.memory_bytes),
-                lane: Lane::new(Arc::clone(&self.turns)),
+                lane: Lane::new(Arc::clone(&self.turns), turn),
                 clock,
-                host_calls: Count { left: settings.host_calls },
+                calls: Arc::new(Calls { made: AtomicU32::new(0), most: settings.host_calls }),
                 host_time: settings.host_time,
                 waited: Duration::ZERO,
             },
@@ -140,9 +177,11 @@ impl Shared {
         store.set_hostcall_fuel(settings.output_bytes);
         // At each tick a running guest lets others run. The deadline is looked
         // at here too, because a busy runtime fires its timers late.
-        store.set_epoch_deadline(1);
+        // The first tick comes at any time, also just after the call began.
+        store.set_epoch_deadline(2);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
+            state.calls.check()?;
             if state.clock.is_over() {
                 return Err(Cut::Timeout.into());
             }
@@ -161,7 +200,7 @@ impl Shared {
             None => {}
         }
         if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
-            return CallError::Busy(settings.slots);
+            return CallError::Busy(Taken::Sandbox(settings.slots));
         }
         // Wasmtime 48 has no public type for this one; the test
         // `a_huge_answer_is_output` notices when the words change.
@@ -176,13 +215,18 @@ impl Shared {
     }
 }
 
+async fn permit(of: &Semaphore, end: Option<tokio::time::Instant>) -> Option<SemaphorePermit<'_>> {
+    match of.try_acquire() {
+        Ok(permit) => Some(permit),
+        Err(_) => timeout_at(end?, of.acquire()).await.ok()?.ok(),
+    }
+}
+
 impl State {
     /// Counts one host call.
     pub(crate) fn charge(&mut self) -> wasmtime::Result<Arc<dyn Host>> {
-        match self.host_calls.left.checked_sub(1) {
-            Some(left) => self.host_calls.left = left,
-            None => return Err(Cut::HostCalls.into()),
-        }
+        self.calls.take();
+        self.calls.check()?;
         Ok(Arc::clone(&self.host))
     }
 
@@ -191,79 +235,52 @@ impl State {
         &mut self,
         answer: impl Future<Output = Result<T, HostError>>,
     ) -> Result<T, HostError> {
-        self.lane.leave();
-        let started = self.clock.pause();
+        let started = self.stand_still();
         let answer = timeout(self.host_time, answer).await;
-        let spent = self.clock.resume(started);
-        self.waited = self.waited.saturating_add(spent);
-        self.host_time = self.host_time.saturating_sub(spent);
+        self.go_on(started);
         answer.unwrap_or_else(|_| {
             Err(HostError::Unavailable("the host's time for this call is used up".into()))
         })
     }
 
+    /// What is left of the host's time.
+    pub(crate) fn host_time(&self) -> Duration {
+        self.host_time
+    }
+
+    /// Stops the guest's clock: from here on it is the host that takes its time.
+    pub(crate) fn stand_still(&self) -> Stop {
+        self.lane.leave();
+        self.clock.pause()
+    }
+
+    /// Lets the guest's clock go on.
+    pub(crate) fn go_on(&mut self, since: Stop) {
+        let spent = self.clock.resume(since);
+        self.waited = self.waited.saturating_add(spent);
+        self.host_time = self.host_time.saturating_sub(spent);
+    }
+
     /// Nanoseconds before the deadline.
     pub(crate) fn remaining(&self) -> u64 {
-        self.clock.end_nanos().saturating_sub(self.clock.elapsed())
+        self.clock.remaining()
     }
 }
 
-struct Count {
-    left: u32,
+/// The host calls of one call.
+pub(crate) struct Calls {
+    made: AtomicU32,
+    most: u32,
 }
 
-/// A deadline that stands still while the guest waits for the host.
-struct Clock {
-    start: Instant,
-    /// Nanoseconds after `start`; [`PAUSED`] during a host call.
-    end: AtomicU64,
-    deadline: Duration,
-}
-
-const PAUSED: u64 = u64::MAX;
-
-impl Clock {
-    fn start(deadline: Duration) -> Self {
-        Clock { start: Instant::now(), end: AtomicU64::new(nanos(deadline)), deadline }
+impl Calls {
+    /// Counts one, and tells whether it is within the budget.
+    pub(crate) fn take(&self) -> bool {
+        self.made.fetch_add(1, Ordering::Relaxed) < self.most
     }
 
-    fn elapsed(&self) -> u64 {
-        nanos(self.start.elapsed())
+    /// Ends the guest once it has made more than the budget.
+    pub(crate) fn check(&self) -> wasmtime::Result<()> {
+        if self.made.load(Ordering::Relaxed) > self.most { Err(Cut::HostCalls.into()) } else { Ok(()) }
     }
-
-    fn end_nanos(&self) -> u64 {
-        self.end.load(Ordering::Relaxed)
-    }
-
-    fn is_over(&self) -> bool {
-        self.elapsed() >= self.end_nanos()
-    }
-
-    /// When to look at the clock again.
-    fn end(&self, host_time: Duration) -> tokio::time::Instant {
-        let end = match self.end_nanos() {
-            PAUSED => self.deadline.saturating_add(host_time),
-            end => Duration::from_nanos(end),
-        };
-        self.start.checked_add(end).unwrap_or(self.start).into()
-    }
-
-    /// Whether a look at the clock came too early.
-    fn left(&self, host_time: Duration) -> bool {
-        self.start.elapsed() < self.deadline.saturating_add(host_time) && !self.is_over()
-    }
-
-    fn pause(&self) -> (Instant, u64) {
-        (Instant::now(), self.end.swap(PAUSED, Ordering::Relaxed))
-    }
-
-    fn resume(&self, (started, end): (Instant, u64)) -> Duration {
-        let spent = started.elapsed();
-        self.end.store(end.saturating_add(nanos(spent)), Ordering::Relaxed);
-        spent
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(PAUSED - 1)
 }

@@ -11,8 +11,8 @@ const VERSION: &str = "0.1.0";
 
 const IMPORTS: [&str; 6] = ["types", "log", "clock", "facts", "object-store", "stored-config"];
 
-/// What `wasmtime_wasi::p2::add_to_linker_async` links.
-const WASI: [(&str, &[&str]); 6] = [
+/// What `wasmtime_wasi::p2::add_to_linker_async` links, and the outgoing half of HTTP.
+const WASI: [(&str, &[&str]); 7] = [
     ("wasi:io", &["error", "poll", "streams"]),
     ("wasi:clocks", &["wall-clock", "monotonic-clock"]),
     ("wasi:random", &["random", "insecure", "insecure-seed"]),
@@ -31,6 +31,7 @@ const WASI: [(&str, &[&str]); 6] = [
             "terminal-stderr",
         ],
     ),
+    ("wasi:http", &["types", "outgoing-handler"]),
     ("wasi:filesystem", &["types", "preopens"]),
     (
         "wasi:sockets",
@@ -120,7 +121,7 @@ mod tests {
     fn a_component_may_be_of_several_kinds() {
         check(&[], &[MANIFEST, APPROVAL], "approver: true, classifier: false, provider: false");
         check(
-            &["bunraku:plugin/facts@0.1.0", "wasi:cli/environment@0.2.3"],
+            &["bunraku:plugin/facts@0.1.0", "wasi:cli/environment@0.2.3", "wasi:http/outgoing-handler@0.2.0"],
             &[MANIFEST, APPROVAL, "bunraku:plugin/node-classification@0.1.0", "init"],
             "approver: true, classifier: true, provider: false",
         );
@@ -139,10 +140,10 @@ mod tests {
     fn the_wrong_world_is_refused_with_every_name() {
         check(&[], &[APPROVAL], "does not export bunraku:plugin/manifest@0.1.0");
         check(
-            &["wasi:http/outgoing-handler@0.2.0", "wasi:cli/environment@0.3.0", "run"],
+            &["wasi:http/incoming-handler@0.2.0", "wasi:cli/environment@0.3.0", "run"],
             &[],
             "it does not export bunraku:plugin/manifest@0.1.0; it imports \
-             wasi:http/outgoing-handler@0.2.0, wasi:cli/environment@0.3.0, run, unknown",
+             wasi:http/incoming-handler@0.2.0, wasi:cli/environment@0.3.0, run, unknown",
         );
         check(&[], &[MANIFEST], "no kind");
     }

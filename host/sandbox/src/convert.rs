@@ -15,15 +15,49 @@ fn invalid(place: &str, problem: impl std::fmt::Display) -> Invalid {
     CallError::Invalid(one_line(&format!("{place}: {problem}")))
 }
 
-fn json(text: &str, place: &str) -> Result<Value, Invalid> {
-    serde_json::from_str(text).map_err(|error| invalid(place, error))
+/// Values in the JSON texts of one answer, nested ones included. Each takes
+/// tens of bytes here, and two in a text.
+const JSON_VALUES: usize = 500_000;
+
+/// Reads the JSON texts of one answer.
+struct Json {
+    values_left: usize,
 }
 
-fn object(text: &str, place: &str) -> Result<Map<String, Value>, Invalid> {
-    match json(text, place)? {
-        Value::Object(map) => Ok(map),
-        _ => Err(invalid(place, "not a JSON object")),
+impl Json {
+    fn of_an_answer() -> Self {
+        Json { values_left: JSON_VALUES }
     }
+
+    fn value(&mut self, text: &str, place: &str) -> Result<Value, Invalid> {
+        self.values_left = self
+            .values_left
+            .checked_sub(values(text))
+            .ok_or_else(|| invalid(place, format!("more than {JSON_VALUES} JSON values in one answer")))?;
+        serde_json::from_str(text).map_err(|error| invalid(place, error))
+    }
+
+    fn object(&mut self, text: &str, place: &str) -> Result<Map<String, Value>, Invalid> {
+        match self.value(text, place)? {
+            Value::Object(map) => Ok(map),
+            _ => Err(invalid(place, "not a JSON object")),
+        }
+    }
+}
+
+/// At least as many as a JSON text has values, counted without making any.
+fn values(text: &str) -> usize {
+    let (mut count, mut quoted, mut escaped) = (1_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => count = count.saturating_add(1),
+            _ => {}
+        }
+    }
+    count
 }
 
 fn lines(texts: Vec<String>) -> Vec<String> {
@@ -210,14 +244,17 @@ impl TryFrom<exported::node_classification::Outcome> for Outcome {
             Wit::Abstain => return Ok(Outcome::Abstain),
             Wit::Reject(reason) => return Ok(Outcome::Reject(one_line(&reason))),
         };
+        let mut json = Json::of_an_answer();
+        let parameters = json.object(&found.parameters, "the node's parameters")?;
         let class = |class: exported::node_classification::Class| {
-            let parameters = object(&class.parameters, &format!("parameters of class {}", class.name))?;
+            let parameters =
+                json.object(&class.parameters, &format!("parameters of class {}", class.name))?;
             Ok(Class { name: class.name, parameters })
         };
         Ok(Outcome::Matched(Classification {
             environment: found.environment,
             classes: found.classes.into_iter().map(class).collect::<Result<_, Invalid>>()?,
-            parameters: object(&found.parameters, "the node's parameters")?,
+            parameters,
             because: lines(found.because),
         }))
     }
@@ -227,13 +264,20 @@ impl TryFrom<exported::resource_provision::Fragment> for Fragment {
     type Error = Invalid;
 
     fn try_from(fragment: exported::resource_provision::Fragment) -> Result<Self, Invalid> {
+        let mut json = Json::of_an_answer();
+        let resources: Vec<_> = fragment
+            .resources
+            .into_iter()
+            .map(|found| resource(found, &mut json))
+            .collect::<Result<_, Invalid>>()?;
         let include = |class: exported::resource_provision::IncludedClass| {
-            let parameters = object(&class.parameters, &format!("parameters of class {}", class.name))?;
+            let parameters =
+                json.object(&class.parameters, &format!("parameters of class {}", class.name))?;
             Ok(IncludedClass { name: class.name, parameters, in_stage: class.in_stage })
         };
         let stages = fragment.stages.into_iter();
         Ok(Fragment {
-            resources: fragment.resources.into_iter().map(resource).collect::<Result<_, Invalid>>()?,
+            resources,
             includes: fragment.includes.into_iter().map(include).collect::<Result<_, Invalid>>()?,
             stages: stages.map(|stage| RunStage { name: stage.name, before: stage.before }).collect(),
             warnings: lines(fragment.warnings),
@@ -241,13 +285,16 @@ impl TryFrom<exported::resource_provision::Fragment> for Fragment {
     }
 }
 
-fn resource(resource: exported::resource_provision::CatalogResource) -> Result<Resource, Invalid> {
+fn resource(
+    resource: exported::resource_provision::CatalogResource,
+    json: &mut Json,
+) -> Result<Resource, Invalid> {
     use exported::resource_provision::Value as Wit;
     let mut parameters = Vec::with_capacity(resource.parameters.len());
     for parameter in resource.parameters {
-        let parsed = |text: &str| {
+        let mut parsed = |text: &str| {
             // The value itself may be sensitive and is not quoted by serde_json's errors.
-            json(text, &format!("{}[{}] {}", resource.resource_type, resource.title, parameter.name))
+            json.value(text, &format!("{}[{}] {}", resource.resource_type, resource.title, parameter.name))
         };
         let value = match &parameter.value {
             Wit::Plain(text) => ParamValue::Plain(parsed(text)?),
@@ -287,7 +334,7 @@ impl TryFrom<exported::manifest::Metadata> for Metadata {
             summary: one_line(&metadata.summary),
             capabilities: metadata.capabilities.into_iter().map(capability).collect(),
             settings_schema: match &metadata.settings_schema {
-                Some(schema) => Some(json(schema, "the settings' schema")?),
+                Some(schema) => Some(Json::of_an_answer().value(schema, "the settings' schema")?),
                 None => None,
             },
         })
@@ -304,8 +351,34 @@ impl TryFrom<exported::resource_provision::ClassInfo> for ClassInfo {
     type Error = Invalid;
 
     fn try_from(class: exported::resource_provision::ClassInfo) -> Result<Self, Invalid> {
-        let parameters_schema =
-            json(&class.parameters_schema, &format!("the parameters' schema of class {}", class.name))?;
+        let place = format!("the parameters' schema of class {}", class.name);
+        let parameters_schema = Json::of_an_answer().value(&class.parameters_schema, &place)?;
         Ok(ClassInfo { name: one_line(&class.name), summary: one_line(&class.summary), parameters_schema })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_text_are_counted_without_making_them() {
+        let check = |text: &str, least: usize, most: usize| {
+            let counted = values(text);
+            assert!((least..=most).contains(&counted), "{text}: {counted}");
+        };
+        check("1", 1, 1);
+        check("[0,0,0]", 4, 4);
+        check(r#"{"a":[{},{}],"b":"[,,,,,,]"}"#, 5, 7);
+        check(r#""[\",,,,""#, 1, 1);
+        check(r#"["\\",1]"#, 3, 3);
+    }
+
+    #[test]
+    fn texts_of_one_answer_share_its_values() {
+        let mut json = Json { values_left: 5 };
+        assert_eq!(json.value("[1,2]", "here"), Ok(serde_json::json!([1, 2])));
+        let error = json.value("[1,2]", "there").unwrap_err().to_string();
+        assert!(error.contains("there: more than"), "{error}");
     }
 }

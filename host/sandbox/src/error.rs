@@ -96,14 +96,25 @@ pub enum CallError {
         limit: u32,
     },
     /// No slot became free within the deadline.
-    #[error("busy: all {0} slots of the sandbox stayed taken")]
-    Busy(u32),
+    #[error("busy: {0}")]
+    Busy(Taken),
     /// The answer is well-typed and nonsense; the text says where.
     #[error("invalid answer: {0}")]
     Invalid(String),
     /// The plugin is not of this kind.
     #[error("the plugin exports no {0}")]
     NotExported(&'static str),
+}
+
+/// Whose slots stayed taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Taken {
+    /// The plugin's share: its other calls are stuck, or too many.
+    #[error("all {0} slots of the plugin stayed taken")]
+    Plugin(u32),
+    /// All of them.
+    #[error("all {0} slots of the sandbox stayed taken")]
+    Sandbox(u32),
 }
 
 impl CallError {

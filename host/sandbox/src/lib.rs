@@ -17,10 +17,12 @@ mod bindings;
 mod bytes;
 mod cache;
 mod call;
+mod clock;
 mod contract;
 mod convert;
 mod error;
 mod host;
+mod http;
 mod imports;
 mod lane;
 mod limiter;
@@ -33,7 +35,7 @@ mod types;
 mod wasi;
 
 pub use answered::{Answered, CallStats};
-pub use error::{CallError, Error, LoadError};
+pub use error::{CallError, Error, LoadError, Taken};
 pub use host::{
     BoxFuture, ByteRange, ExportedResource, Host, HostError, HttpRequest, HttpResponse, Level, Listing,
     NoHost, NodeFacts, NodePage, Object, ObjectInfo, ResourcePage, ResourceQuery,

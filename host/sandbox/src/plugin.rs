@@ -11,7 +11,7 @@ use crate::bindings::bunraku::plugin::types;
 use crate::bindings::exports::bunraku::plugin::{
     csr_approval, manifest, node_classification, resource_provision,
 };
-use crate::call::{Circumstances, Question, Shared, State};
+use crate::call::{Circumstances, Question, Share, Shared, State};
 use crate::{
     Answered, CallContext, CallError, ClassInfo, Csr, Failure, Fragment, Host, Kinds, Metadata, NoHost, Node,
     Outcome, ProvideRequest, SettingsProblem, Verdict,
@@ -66,8 +66,8 @@ impl Plugin {
     pub async fn validate_settings(&self, settings: &Value) -> Result<Vec<SettingsProblem>, CallError> {
         let component = &self.component;
         let question = Validate { export: &component.exports.manifest, settings: settings.to_string() };
-        let problems = component.ask(component.nothing_granted(), question).await.answer?;
-        Ok(problems.into_iter().map(Into::into).collect())
+        let read = |problems: Vec<manifest::Problem>| Ok(problems.into_iter().map(Into::into).collect());
+        component.ask(component.nothing_granted(), question, read).await.answer
     }
 
     /// Asks whether a request is to be signed.
@@ -77,8 +77,8 @@ impl Plugin {
         };
         let (circumstances, context) = self.component.circumstances(call);
         let question = Decide { export, context, request: csr.into() };
-        let answered = self.component.ask(circumstances, question).await;
-        answered.and_then(|answer| Ok(answer.map_err(failed)?.into()))
+        let read = |answer: Result<_, _>| Ok(Verdict::from(answer.map_err(failed)?));
+        self.component.ask(circumstances, question, read).await
     }
 
     /// Asks what a node is.
@@ -88,8 +88,8 @@ impl Plugin {
         };
         let (circumstances, context) = self.component.circumstances(call);
         let question = Classify { export, context, node: node.into() };
-        let answered = self.component.ask(circumstances, question).await;
-        answered.and_then(|answer| answer.map_err(failed)?.try_into())
+        let read = |answer: Result<_, _>| Outcome::try_from(answer.map_err(failed)?);
+        self.component.ask(circumstances, question, read).await
     }
 
     /// Asks for the resources of a class.
@@ -99,8 +99,8 @@ impl Plugin {
         };
         let (circumstances, context) = self.component.circumstances(call);
         let question = Provide { export, context, request: request.into() };
-        let answered = self.component.ask(circumstances, question).await;
-        answered.and_then(|answer| answer.map_err(failed)?.try_into())
+        let read = |answer: Result<_, _>| Fragment::try_from(answer.map_err(failed)?);
+        self.component.ask(circumstances, question, read).await
     }
 }
 
@@ -123,26 +123,35 @@ pub(crate) struct Checked {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pre: InstancePre<State>,
     pub(crate) exports: Exports,
+    /// This plugin's share of the slots.
+    pub(crate) share: Share,
 }
 
 impl Checked {
     /// What the plugin says of itself; an error inside tells how its types differ from the contract's.
     pub(crate) async fn describe(&self) -> Result<Result<Metadata, String>, CallError> {
-        match self.ask(self.at_load(), Describe(&self.exports)).await.answer? {
+        let read = |found: Result<manifest::Metadata, String>| match found {
             Ok(metadata) => metadata.try_into().map(Ok),
             Err(difference) => Ok(Err(difference)),
-        }
+        };
+        self.ask(self.at_load(), Describe(&self.exports), read).await.answer
     }
 
     /// The classes it provides.
     pub(crate) async fn classes(&self) -> Result<Vec<ClassInfo>, CallError> {
         let Some(export) = &self.exports.provider else { return Ok(Vec::new()) };
-        let classes = self.ask(self.at_load(), Classes(export)).await.answer?;
-        classes.into_iter().map(TryInto::try_into).collect()
+        let read =
+            |found: Vec<resource_provision::ClassInfo>| found.into_iter().map(TryInto::try_into).collect();
+        self.ask(self.at_load(), Classes(export), read).await.answer
     }
 
-    async fn ask<Q: Question>(&self, with: Circumstances, question: Q) -> Answered<Q::Answer> {
-        self.shared.ask(&self.pre, with, question).await
+    async fn ask<Q: Question, T>(
+        &self,
+        with: Circumstances,
+        question: Q,
+        read: impl FnOnce(Q::Answer) -> Result<T, CallError>,
+    ) -> Answered<T> {
+        self.shared.ask(&self.pre, &self.share, with, question, read).await
     }
 
     fn circumstances(&self, call: Call) -> (Circumstances, types::CallContext) {

@@ -13,14 +13,14 @@ use wasmtime::{Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, 
 
 use crate::bindings::EveryKind;
 use crate::cache::Cache;
-use crate::call::{Shared, State};
+use crate::call::{Share, Shared, State};
 use crate::limiter::{INSTANCES, MEMORIES, TABLES};
 use crate::plugin::{Checked, Exports};
 use crate::text::one_line;
 use crate::{Error, LoadError, Metadata, Plugin, Settings, contract, lane};
 
 /// How often running guests are looked at.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(5);
 /// Memory that a slot keeps between calls. It is above what a Rust guest
 /// touches, so that a usual call makes no system call for memory.
 const KEEP_RESIDENT: usize = 512 << 10;
@@ -51,9 +51,9 @@ impl Sandbox {
             .spawn(move || tick(&ticking))
             .map_err(Error::Thread)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| open_cache(dir, &engine));
-        let slots = Semaphore::new(usize::try_from(settings.slots).unwrap_or(Semaphore::MAX_PERMITS));
+        let slots = semaphore(settings.slots);
         Ok(Arc::new(Sandbox {
-            shared: Arc::new(Shared { engine, settings, slots, turns: lane::turns() }),
+            shared: Arc::new(Shared { engine, settings: Arc::new(settings), slots, turns: lane::turns() }),
             linker,
             cache,
             compiling: Mutex::new(false),
@@ -117,7 +117,8 @@ impl Sandbox {
         let differs = |error: wasmtime::Error| LoadError::WrongTypes(one_line(&format!("{error:#}")));
         let pre = self.linker.instantiate_pre(&component).map_err(differs)?;
         let exports = Exports::find(&pre, kinds).map_err(differs)?;
-        let component = Checked { shared: Arc::clone(&self.shared), pre, exports };
+        let share = Share::new(semaphore(self.shared.settings.slots_per_plugin.max(1)));
+        let component = Checked { shared: Arc::clone(&self.shared), pre, exports, share };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -234,8 +235,13 @@ fn engine(settings: &Settings) -> wasmtime::Result<Engine> {
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    crate::http::link(&mut linker)?;
     EveryKind::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)
+}
+
+fn semaphore(permits: u32) -> Semaphore {
+    Semaphore::new(usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS))
 }
 
 fn open_cache(dir: &Path, engine: &Engine) -> Option<Cache> {

@@ -8,6 +8,9 @@ pub struct Settings {
     pub cache_dir: Option<PathBuf>,
     /// Calls that may run at once, over all plugins. More of them wait.
     pub slots: u32,
+    /// Calls of one plugin that may run at once, so that those of a plugin that
+    /// is stuck leave slots to the others.
+    pub slots_per_plugin: u32,
     /// Bytes of linear memory that one call may hold, all its memories together.
     pub memory_bytes: usize,
     /// How long a call may take, instantiation included, not counting the time
@@ -25,9 +28,11 @@ pub struct Settings {
     pub log_line_bytes: usize,
     /// Host calls of one call, log and clock not counted.
     pub host_calls: u32,
-    /// Bytes of the body of one HTTP request of a guest, and of the headers beside it.
+    /// HTTP requests of one call that are under way, or answered and not yet read to their end.
+    pub http_requests: u32,
+    /// Bytes of the body of one HTTP request.
     pub http_request_bytes: usize,
-    /// Bytes of the body of the response, and of the headers beside it.
+    /// Bytes of the body of its response.
     pub http_response_bytes: usize,
     /// Bytes of a component that is loaded.
     pub component_bytes: usize,
@@ -42,6 +47,7 @@ impl Default for Settings {
         Settings {
             cache_dir: None,
             slots: 64,
+            slots_per_plugin: 24,
             memory_bytes: 64 << 20,
             deadline: Duration::from_millis(100),
             host_time: Duration::from_secs(2),
@@ -49,6 +55,7 @@ impl Default for Settings {
             log_lines: 100,
             log_line_bytes: 2048,
             host_calls: 1000,
+            http_requests: 4,
             http_request_bytes: 1 << 20,
             http_response_bytes: 4 << 20,
             component_bytes: 64 << 20,

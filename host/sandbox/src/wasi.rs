@@ -3,7 +3,7 @@
 //! Guests of any toolchain instantiate, and reach nothing: no arguments, no
 //! environment, no files, no addresses, output to nowhere, input at its end,
 //! clocks that stand still at the call's `now`, random bytes that follow from
-//! the decision id. Made on first use, since a Rust guest never asks.
+//! the decision id. HTTP leads to the call's host ([`crate::http`]). Made on first use, since a Rust guest never asks.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use wasmtime_wasi::{
 };
 
 use crate::call::State;
+use crate::http::Http;
 
 /// Bytes that a guest may ask for at once.
 const RANDOM_BYTES: u64 = 64 << 10;
@@ -23,18 +24,32 @@ const RESOURCES: usize = 256;
 
 pub(crate) struct Wasi {
     ctx: WasiCtx,
-    table: ResourceTable,
+    pub(crate) table: ResourceTable,
+    pub(crate) http: Http,
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::closed(&self.decision_id, self.now)));
+        let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
     }
 }
 
+impl State {
+    /// The guest's side of WASI, made now if this is the first that it asks for.
+    pub(crate) fn wasi(&mut self) -> &mut Wasi {
+        self.wasi.get_or_insert_with(|| {
+            Box::new(Wasi::closed(
+                &self.decision_id,
+                self.now,
+                Http::new(&self.host, &self.settings, &self.calls),
+            ))
+        })
+    }
+}
+
 impl Wasi {
-    fn closed(decision_id: &str, now: u64) -> Self {
+    fn closed(decision_id: &str, now: u64, http: Http) -> Self {
         let seed: [u8; 32] = Sha256::digest(decision_id).into();
         let insecure: [u8; 32] = Sha256::digest(seed).into();
         let mut half = [0; 16];
@@ -52,7 +67,7 @@ impl Wasi {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
-        Wasi { ctx, table }
+        Wasi { ctx, table, http }
     }
 }
 

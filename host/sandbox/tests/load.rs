@@ -52,14 +52,14 @@ fn what_is_no_component_is_refused() {
 #[test]
 fn a_component_over_the_limit_is_refused_unread() {
     let sandbox = sandbox(Settings { component_bytes: 1000, cache_dir: None, ..settings() });
-    let error = sandbox.load(&guest()).unwrap_err();
+    let error = sandbox.load(&guest("obedient")).unwrap_err();
     assert!(matches!(error, LoadError::TooLarge { limit: 1000, .. }), "{error:?}");
 }
 
 // faults row 57
 #[test]
 fn a_truncated_or_damaged_component_does_not_compile() {
-    let whole = guest();
+    let whole = guest("obedient");
     for part in [9, 90, whole.len() / 2, whole.len() - 1] {
         check(&whole[..part], "does not compile");
     }
@@ -119,8 +119,8 @@ fn the_wrong_world_is_refused() {
         "no kind",
     );
     check(
-        &component(&format!(r#"(import "wasi:http/outgoing-handler@0.2.0" (instance)) {EMPTY}"#)),
-        "it imports wasi:http/outgoing-handler@0.2.0, unknown to this host",
+        &component(&format!(r#"(import "wasi:http/incoming-handler@0.2.0" (instance)) {EMPTY}"#)),
+        "it imports wasi:http/incoming-handler@0.2.0, unknown to this host",
     );
     check(&component(EMPTY), "differs from the contract");
     let wrong_type =
@@ -138,16 +138,41 @@ fn every_release_of_wasi_0_2_links() {
     }
 }
 
+// faults row 45
 #[test]
 fn a_plugin_that_misbehaves_at_load_is_refused() {
-    check(&guest_at_load("loop"), "describe() at load: timeout: no answer within 1000 ms");
-    check(&guest_at_load("panic"), "describe() at load: trap");
-    check(&guest_at_load("name"), "its name is `Not a name`");
+    let late = "describe() at load: timeout: no answer within 1000 ms";
+    check(&guest("loop_in_describe"), late);
+    check(&guest("loop_at_start"), late);
+    check(&guest("panic_in_describe"), "describe() at load: trap");
+    check(&guest("bad_name"), "its name is `Not a name`");
     check(
-        &guest_at_load("schema"),
+        &guest("broken_schema"),
         "classes() at load: invalid answer: the parameters' schema of class hostile",
     );
-    check(&guest_at_load("twice"), "provides the class hostile twice");
+    check(&guest("class_twice"), "provides the class hostile twice");
+}
+
+// faults row 46
+#[test]
+fn a_start_function_that_hoards_tables_or_memories_is_memory() {
+    let hoard = |grow: &str| {
+        let module = format!(
+            r#"(core module $m (memory 1) (table 1 funcref)
+                (func $hoard (loop $again (br_if $again (i32.ge_s {grow} (i32.const 0)))) unreachable)
+                (start $hoard)
+                (func (export "any")))
+             (core instance $i (instantiate $m))
+             (func $any (canon lift (core func $i "any")))
+             (instance $manifest (export "describe" (func $any)) (export "validate-settings" (func $any)))
+             (export "bunraku:plugin/manifest@0.1.0" (instance $manifest))
+             (instance $approval (export "decide" (func $any)))
+             (export "bunraku:plugin/csr-approval@0.1.0" (instance $approval))"#
+        );
+        check(&component(&module), "describe() at load: memory: the plugin asked for more than");
+    };
+    hoard("(table.grow (ref.null func) (i32.const 10000))");
+    hoard("(memory.grow (i32.const 16))");
 }
 
 #[test]
@@ -155,7 +180,7 @@ fn it_loads_inside_a_runtime_too() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let sandbox = sandbox(settings());
-        tokio::task::spawn_blocking(move || sandbox.load(&guest()).unwrap()).await.unwrap();
+        tokio::task::spawn_blocking(move || sandbox.load(&guest("obedient")).unwrap()).await.unwrap();
     });
 }
 
@@ -165,7 +190,7 @@ fn tampered(tamper: impl FnOnce(&Path)) -> PathBuf {
     let dir = home.path().join("compiled");
     let load = || {
         let settings = Settings { cache_dir: Some(dir.clone()), ..settings() };
-        let plugin = sandbox(settings).load(&guest()).expect("a doubtful cache fails a load");
+        let plugin = sandbox(settings).load(&guest("obedient")).expect("a doubtful cache fails a load");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         assert!(runtime.block_on(decide(&plugin, "approve")).is_ok());
     };
@@ -212,11 +237,11 @@ fn a_cached_file_in_doubt_is_compiled_anew() {
 fn a_cached_component_is_not_compiled_again() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings { cache_dir: Some(dir.path().join("compiled")), ..settings() };
-    sandbox(settings.clone()).load(&guest()).unwrap();
+    sandbox(settings.clone()).load(&guest("obedient")).unwrap();
     let file = only_file(settings.cache_dir.as_ref().unwrap());
     let long_ago = fs::File::open(&file).unwrap();
     long_ago.set_modified(std::time::UNIX_EPOCH).unwrap();
-    sandbox(settings).load(&guest()).unwrap();
+    sandbox(settings).load(&guest("obedient")).unwrap();
     assert_eq!(fs::metadata(file).unwrap().modified().unwrap(), std::time::UNIX_EPOCH);
 }
 
@@ -225,7 +250,7 @@ fn a_cache_folder_open_to_others_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
     let settings = Settings { cache_dir: Some(dir.path().into()), ..settings() };
-    sandbox(settings).load(&guest()).unwrap();
+    sandbox(settings).load(&guest("obedient")).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 

@@ -1,5 +1,5 @@
-//! Plugin crates to components: every `cdylib` below `plugins/` and `tests/guests` becomes
-//! `target/plugins/NAME.wasm`.
+//! Plugin crates to components: every `cdylib` below `plugins/` becomes `target/plugins/NAME.wasm`, every
+//! guest in `tests/guests` becomes `target/plugins/hostile/NAME.wasm`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,14 @@ use wit_component::DecodedWasm;
 
 use crate::wasm::{self, TARGET, Toolchain};
 
-/// The folders whose crates are plugins.
-const HOMES: [&str; 2] = ["plugins", "tests/guests"];
+/// The folder whose crates are plugins.
+const HOME: &str = "plugins";
 
-/// The workspace's build profile for guests.
+/// The workspace's build profile for plugins.
 const PROFILE: &str = "plugin";
+
+/// The crate whose examples are guests for tests, and their build profile, for many that are built soon.
+const GUESTS: (&str, &str) = ("hostile-guests", "hostile");
 
 /// Bytes of stack. Rust's default is a megabyte, which makes every fresh instance dearer for the host.
 const STACK: u32 = 64 << 10;
@@ -29,12 +32,12 @@ const STACK: u32 = 64 << 10;
 pub fn build(root: &Path) -> Result<Vec<PathBuf>> {
     let start = Instant::now();
     let crates = plugin_crates(root)?;
-    ensure!(!crates.is_empty(), "no cdylib crate below {}", HOMES.join(" or "));
+    ensure!(!crates.is_empty(), "no cdylib crate below {}", HOME);
     let toolchain = wasm::choose(root)?;
     println!("plugins: compiling {} with {}", list(&crates), toolchain.name);
     let modules = compile(root, &toolchain, &crates)?;
     let out = root.join("target/plugins");
-    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    let guests = guests(root, &toolchain, &out.join("hostile"))?;
     let mut components = vec![];
     for plugin in &crates {
         let module = modules.join(format!("{}.wasm", plugin.target.replace('-', "_")));
@@ -45,9 +48,10 @@ pub fn build(root: &Path) -> Result<Vec<PathBuf>> {
         components.push(path);
     }
     println!(
-        "plugins: {} components in {} ({:.1} s)",
+        "plugins: {} components in {}, {} hostile ones ({:.1} s)",
         components.len(),
         out.display(),
+        guests,
         start.elapsed().as_secs_f32()
     );
     Ok(components)
@@ -94,11 +98,11 @@ fn plugin_crates(root: &Path) -> Result<Vec<PluginCrate>> {
 
 fn select(root: &Path, metadata: CargoMetadata) -> Result<Vec<PluginCrate>> {
     let root = root.canonicalize().with_context(|| root.display().to_string())?;
-    let homes = HOMES.map(|home| root.join(home));
+    let home = root.join(HOME);
     let mut found: Vec<_> = metadata
         .packages
         .into_iter()
-        .filter(|package| homes.iter().any(|home| package.manifest_path.starts_with(home)))
+        .filter(|package| package.manifest_path.starts_with(&home))
         .filter_map(|package| {
             let target = package.targets.into_iter().find(|t| t.crate_types.iter().any(|c| c == "cdylib"))?;
             Some(PluginCrate { name: package.name, target: target.name })
@@ -115,20 +119,52 @@ fn compile(root: &Path, toolchain: &Toolchain, crates: &[PluginCrate]) -> Result
     let build = root.join("target/plugins-build");
     for PluginCrate { name, .. } in crates {
         let mut command = cargo(root);
-        command
-            .args(["rustc", "--quiet", "--lib", "--crate-type=cdylib", "--package", name])
-            .args(["--profile", PROFILE, "--target", TARGET, "--target-dir"])
-            .arg(&build)
-            .args(&toolchain.arguments)
-            .envs(toolchain.environment.iter().map(|(name, value)| (name, value)))
-            // It outranks every other way to set flags, so that what a developer exports for the host
-            // does not end up in guests.
-            .env("CARGO_ENCODED_RUSTFLAGS", rustflags(root).join("\u{1f}"))
-            .env_remove("CARGO_BUILD_TARGET");
-        let status = command.status().context("cargo rustc")?;
+        command.args(["rustc", "--quiet", "--lib", "--crate-type=cdylib", "--package", name]);
+        let status =
+            for_guests(&mut command, root, toolchain, PROFILE, &build).status().context("cargo rustc")?;
         ensure!(status.success(), "the plugin {name} does not compile ({status})");
     }
     Ok(build.join(TARGET).join(PROFILE))
+}
+
+/// Builds the guests for tests into `out`, and tells how many.
+fn guests(root: &Path, toolchain: &Toolchain, out: &Path) -> Result<usize> {
+    let (package, profile) = GUESTS;
+    let build = root.join("target/plugins-build");
+    let mut command = cargo(root);
+    command.args(["build", "--quiet", "--examples", "--package", package]);
+    let status =
+        for_guests(&mut command, root, toolchain, profile, &build).status().context("cargo build")?;
+    ensure!(status.success(), "the guests of {package} do not compile ({status})");
+    fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let mut names: Vec<_> = fs::read_dir(root.join("tests/guests/examples"))?
+        .map(|file| Ok(file?.path().with_extension("wasm").file_name().unwrap_or_default().to_owned()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    for name in &names {
+        let module = build.join(TARGET).join(profile).join("examples").join(name);
+        let component = componentize(&module).with_context(|| format!("guest {}", name.display()))?;
+        write(&out.join(name), &component)?;
+    }
+    Ok(names.len())
+}
+
+fn for_guests<'a>(
+    command: &'a mut Command,
+    root: &Path,
+    toolchain: &Toolchain,
+    profile: &str,
+    build: &Path,
+) -> &'a mut Command {
+    command
+        .args(["--profile", profile, "--target", TARGET, "--target-dir"])
+        .arg(build)
+        .args(&toolchain.arguments)
+        .envs(toolchain.environment.iter().map(|(name, value)| (name, value)))
+        // It outranks every other way to set flags, so that what a developer exports for the host
+        // does not end up in guests.
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(root).join("\u{1f}"))
+        .env_remove("CARGO_BUILD_TARGET")
 }
 
 /// The same source gives the same component in every folder and home: panics name no path of this
@@ -200,7 +236,7 @@ mod tests {
             ],
         };
         let names: Vec<_> = select(&root, metadata).unwrap().into_iter().map(|c| c.name).collect();
-        assert_eq!(names, ["hostile", "s3-registry"]);
+        assert_eq!(names, ["s3-registry"]);
     }
 
     #[test]

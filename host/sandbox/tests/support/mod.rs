@@ -1,4 +1,4 @@
-//! The hostile guest, a host that records, and a short way to ask.
+//! The guests, a host that records, and a short way to ask.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -13,42 +13,37 @@ use tokio::sync::Notify;
 /// 2026-01-02T03:04:05.678901234Z
 pub const NOW: u64 = 1_767_323_045_678_901_234;
 
-/// The hostile guest's bytes. Build it with `cargo xtask plugins`.
-pub fn guest() -> Vec<u8> {
+/// The bytes of a guest in `tests/guests`. Build them with `cargo xtask plugins`.
+pub fn guest(name: &str) -> Vec<u8> {
     let path = std::env::var_os("BUNRAKU_PLUGINS")
         .map(PathBuf::from)
         .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/plugins"))
-        .join("hostile-guests.wasm");
+        .join(format!("hostile/{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| {
         panic!("{}: {error}\nbuild the guests first: cargo xtask plugins", path.display())
     })
 }
 
-/// The hostile guest with another behaviour at load.
-pub fn guest_at_load(word: &str) -> Vec<u8> {
-    let mut bytes = guest();
-    let marker = b"at load: fine   ";
-    let at = bytes.windows(marker.len()).position(|window| window == marker).expect("no marker");
-    let text = format!("at load: {word:<7}");
-    bytes[at..at + marker.len()].copy_from_slice(text.as_bytes());
-    bytes
-}
-
-/// Where the compiled guest is kept between the tests of one run.
+/// Where compiled guests are kept between the tests of one run.
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
 }
 
 pub fn settings() -> Settings {
-    Settings { cache_dir: Some(cache()), slots: 8, ..Settings::default() }
+    Settings { cache_dir: Some(cache()), slots: 8, slots_per_plugin: 8, ..Settings::default() }
 }
 
 pub fn sandbox(settings: Settings) -> Arc<Sandbox> {
     Sandbox::new(settings).expect("no sandbox")
 }
 
+/// The guest that does as it is told.
 pub fn plugin(settings: Settings) -> Arc<Plugin> {
-    sandbox(settings).load(&guest()).expect("the hostile guest does not load")
+    hostile("obedient", settings)
+}
+
+pub fn hostile(name: &str, settings: Settings) -> Arc<Plugin> {
+    sandbox(settings).load(&guest(name)).unwrap_or_else(|error| panic!("{name} does not load: {error}"))
 }
 
 pub fn call(host: Arc<dyn Host>) -> Call {
@@ -107,8 +102,12 @@ pub type Line = (Level, String, Vec<(String, String)>);
 pub struct Recorder {
     pub lines: Mutex<Vec<Line>>,
     pub asked: Mutex<Vec<String>>,
-    /// `get` never answers where set.
+    /// `get` and `http` never answer where set.
     pub hangs: bool,
+    /// What `http` answers; it is denied where there is none.
+    pub response: Option<HttpResponse>,
+    /// Requests of `http`.
+    pub requests: Mutex<Vec<HttpRequest>>,
     /// `get` says here that it was asked, and waits for `go` to answer.
     pub gate: Option<Gate>,
 }
@@ -131,11 +130,17 @@ impl Host for Recorder {
     }
 
     fn fact(&self, path: &str) -> Option<Value> {
+        self.asked.lock().unwrap().push(path.into());
         (path == "os.family").then(|| json!("Debian"))
     }
 
     fn facts(&self) -> Value {
         json!({"z": {"b": 1, "a": 2}, "a": null})
+    }
+
+    fn head<'a>(&'a self, store: &'a str, key: &'a str) -> BoxFuture<'a, Result<ObjectInfo, HostError>> {
+        self.asked.lock().unwrap().push(format!("{store}/{key}"));
+        Box::pin(std::future::ready(Err(HostError::NotFound)))
     }
 
     fn get<'a>(
@@ -156,6 +161,16 @@ impl Host for Recorder {
             let info =
                 ObjectInfo { key: key.into(), size: 3, etag: None, modified: Some(NOW), content_type: None };
             Ok(Object { info, body: b"abc".to_vec() })
+        })
+    }
+
+    fn http<'a>(&'a self, request: &'a HttpRequest) -> BoxFuture<'a, Result<HttpResponse, HostError>> {
+        self.requests.lock().unwrap().push(request.clone());
+        Box::pin(async move {
+            if self.hangs {
+                std::future::pending::<()>().await;
+            }
+            self.response.clone().ok_or(HostError::Denied("not granted".into()))
         })
     }
 

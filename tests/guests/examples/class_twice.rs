@@ -1,0 +1,13 @@
+//! A class that is provided twice is refused at load.
+
+use hostile::*;
+
+struct Hostile;
+
+impl Guest for Hostile {
+    fn classes() -> Vec<ClassInfo> {
+        vec![hostile::class("{}"), hostile::class("{}")]
+    }
+}
+
+hostile::export!(Hostile);

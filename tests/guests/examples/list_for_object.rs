@@ -1,0 +1,13 @@
+//! JSON of the wrong shape is an invalid answer that says where.
+
+use hostile::*;
+
+struct Hostile;
+
+impl Guest for Hostile {
+    fn classify(_: CallContext, _: Node) -> Result<Outcome, Failure> {
+        Ok(hostile::matched("[]", vec![]))
+    }
+}
+
+hostile::export!(Hostile);
