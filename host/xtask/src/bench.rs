@@ -17,6 +17,8 @@ pub enum What {
     Catalog,
     /// From request to certificate, beside the bare key; and a CA of 100,000 certificates.
     Ca,
+    /// What healthy clients notice of each guest in `tests/guests`.
+    Hostile,
     /// Enrolments and catalogs while the plugins are swapped a thousand times.
     Swap,
 }
@@ -37,19 +39,14 @@ pub fn run(root: &Path, what: What) -> Result<()> {
             bench.env("BUNRAKU_BIN", built.join("bunraku"));
             &mut bench
         }
-        What::Calls => bench
-            .args([
-                "run",
-                "--release",
-                "--locked",
-                "--package",
-                "bunraku-sandbox",
-                "--example",
-                "calls",
-                "--",
-            ])
-            .arg(root.join("target/plugins/s3-registry.wasm")),
+        What::Calls => example(&mut bench, "calls").arg(root.join("target/plugins/s3-registry.wasm")),
+        What::Hostile => example(&mut bench, "hostile").arg(root.join("target/plugins/hostile")),
         What::Catalog => bench.args(["bench", "--quiet", "--locked", "--package", "bunraku-catalog"]),
     };
     shell::run(&mut bench)
+}
+
+/// An example of the sandbox's.
+fn example<'a>(bench: &'a mut Command, name: &str) -> &'a mut Command {
+    bench.args(["run", "--release", "--locked", "--package", "bunraku-sandbox", "--example", name, "--"])
 }
