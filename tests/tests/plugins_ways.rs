@@ -36,7 +36,7 @@ fn a_component_that_is_replaced_goes_live_when_it_is_whole() -> Result<()> {
     ensure!(request::certificate(&stranger, name)?.is_none(), "{name} is expected by nobody");
 
     // Half of another component, as somebody copies it over a slow line: refused, and told once.
-    let other = fs::read(component("hostile-guests")?)?;
+    let other = fs::read(component("hostile/obedient")?)?;
     fs::write(&file, other.get(..other.len() / 2).context("an empty component")?)?;
     master.wait_for(&["the plugins stay as they are", "plugin ours: ", "does not compile"], SOON)?;
     ensure!(live == self::live(&master)?, "half a component changed the live set");

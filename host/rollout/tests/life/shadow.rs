@@ -69,7 +69,7 @@ async fn what_a_shadow_remembers_is_bounded() {
 async fn a_candidate_is_dropped_first_under_load() {
     // A sandbox of one slot that is taken has none free.
     let sandbox = sandbox::Sandbox::new(sandbox::Settings { slots: 1, ..Default::default() }).unwrap();
-    let bytes = std::fs::read(built("hostile-guests")).unwrap();
+    let bytes = std::fs::read(built("hostile/loop_in_decide")).unwrap();
     let guest = tokio::task::spawn_blocking({
         let sandbox = sandbox.clone();
         move || sandbox.load(&bytes).unwrap()
@@ -81,7 +81,7 @@ async fn a_candidate_is_dropped_first_under_load() {
     open.rollout.shadow(Some(candidate.id()), me()).await.unwrap();
     let shadow = open.rollout.shadowed().unwrap();
     assert!(shadow.enter().is_some());
-    let looping = tokio::spawn(async move { guest.decide(call(), &csr("loop.example")).await });
+    let looping = tokio::spawn(async move { guest.decide(call(), &csr("any.example")).await });
     while sandbox.free_slots() > 0 {
         tokio::task::yield_now().await;
     }
