@@ -37,7 +37,7 @@ const GROWTH: u64 = 48 << 20;
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let settings =
-        |missing: &str| Authority::config("") + "[log]\nlevel = \"warn\"\n" + &plugins::embedded(missing);
+        |missing: &str| Authority::config("") + "[log]\nlevel = \"warn\"\n[rollout]\nwatch = false\n" + &plugins::embedded(missing);
     let server = "requests_per_minute = 1000000\naccess_log = \"off\"";
     let one = settings("{ missing = \"pending\" }");
     let mut master = Master::prepare(&Settings { server, config: &one, ..Settings::default() })?;
@@ -141,7 +141,7 @@ impl Crowd {
             let name = format!("node{n}.cluster.test");
             let identity = ca.enrol(&name)?;
             // Two plugins of the set are asked: the classifier and, for this class, a provider.
-            ca.master.register(&name, "classes: {'apt::update': {}}\n")?;
+            ca.master.register(&name, "classes: {'apt::apt': {}}\n")?;
             Ok((name, ca.client(&identity)?))
         };
         let nodes = (0..EACH).map(node).collect::<Result<Vec<_>>>()?;
