@@ -148,7 +148,6 @@ async fn a_request_that_was_taken_away_is_not_signed() {
 #[tokio::test]
 async fn a_second_key_for_a_live_name_needs_the_first_one_revoked() {
     let (_folder, store) = store().await;
-    let key = request("node1", "k2").key;
     store.issue_certificate(&certificate("A1", "node1"), None, None, NOW).await.unwrap();
     let taken = store
         .issue_certificate(&certificate("A2", "node1"), Some(FromRequest::Brought("node1")), None, NOW)
