@@ -144,7 +144,7 @@ fn a_component_of_a_bucket_is_fetched_and_its_signature_checked() -> Result<()> 
 
     // Another component in its place: the signature is not of that.
     fs::copy(component("base")?, &object)?;
-    master.reload(&["the plugins stay as they are", "plugin ours: its signature is refused"])?;
+    master.reload(&["the plugins stay as they are", "plugin ours: its signature is of none"])?;
     fs::remove_file(&object)?;
     master.reload(&["the plugins stay as they are", "plugin ours: ", "s3://"])?;
     Ok(())
