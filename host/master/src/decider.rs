@@ -109,3 +109,9 @@ impl Hosts for Decider {
         Recorded::new(reach)
     }
 }
+
+impl Hosts for Arc<Decider> {
+    fn host(&self, asking: &Asking, plugin: &LivePlugin, class: Option<&str>) -> Arc<dyn Told> {
+        Decider::host(self, asking, plugin, class)
+    }
+}

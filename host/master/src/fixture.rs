@@ -36,8 +36,10 @@ pub async fn master_with(dir: &Path, spec: SetSpec) -> Arc<Master> {
     };
     let authority = ca::Authority::open(ca, store.clone(), OffsetDateTime::now_utc()).await.unwrap();
     let url = format!("dir:{}", dir.join("registry").display()).parse().unwrap();
-    let sandbox =
-        sandbox::Sandbox::new(sandbox::Settings { slots: 4, ..sandbox::Settings::default() }).unwrap();
+    // No call of a test is to run out of time because its machine is busy.
+    let limits =
+        sandbox::Settings { slots: 8, deadline: Duration::from_secs(2), ..sandbox::Settings::default() };
+    let sandbox = sandbox::Sandbox::new(limits).unwrap();
     let plugins = rollout::Parts {
         dir: dir.join("plugins"),
         store: store.clone(),

@@ -14,7 +14,7 @@
 //! | what a node is | `classify.rs` |
 //! | what it gets | `compile.rs` |
 //! | what a plugin reaches while it decides | `reach.rs` |
-//! | what other plugins would have decided | `replay/`, `compare.rs` |
+//! | what other plugins would have decided | `replay/`, `shadow.rs`, `compare.rs` |
 //! | facts and reports | `reports.rs` |
 //! | where certificates come from: our CA, or one elsewhere | `certificates.rs` |
 //! | what administrators do, and see | `admin.rs`, `statuses.rs`, `masters.rs` |
@@ -41,6 +41,7 @@ mod record;
 mod recorded;
 mod replay;
 mod reports;
+mod shadow;
 mod statuses;
 mod told;
 mod turns;
@@ -205,7 +206,7 @@ pub struct Parts {
 pub struct Master {
     parts: Parts,
     settings: Settings,
-    decider: Decider,
+    decider: Arc<Decider>,
     enrolments: turns::Turns,
 }
 
@@ -214,7 +215,7 @@ impl Master {
     pub fn new(parts: Parts, settings: Settings) -> Arc<Self> {
         let (registry, stores) = (parts.registry.clone(), parts.stores.clone());
         let decider = Decider::new(registry, stores, Some(parts.store.clone()));
-        Arc::new(Master { parts, settings, decider, enrolments: turns::Turns::default() })
+        Arc::new(Master { parts, settings, decider: Arc::new(decider), enrolments: turns::Turns::default() })
     }
 
     /// The CA's certificate, and its chain.
@@ -285,6 +286,7 @@ impl Master {
     /// nobody had looked at before.
     pub(crate) fn note(&self, record: Record, first: bool) {
         self.observe(&record, first);
+        self.shadow(&record);
         self.parts.journal.append(record);
     }
 
@@ -295,6 +297,7 @@ impl Master {
     /// 503 where the journal can't be written: nothing may come of the decision then.
     pub(crate) async fn note_durably(&self, record: Record, first: bool) -> Result<(), Failed> {
         self.observe(&record, first);
+        self.shadow(&record);
         self.parts.journal.append_durable(record).await.map_err(|error| {
             tracing::error!(%error, "a decision could not be written down, and nothing came of it");
             Failed::unavailable("the master's journal does not answer")

@@ -7,7 +7,9 @@
 mod again;
 mod replayed;
 #[cfg(test)]
-mod tests;
+mod swapped;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
