@@ -14,7 +14,6 @@ use crate::Master;
 use crate::compare::compare;
 use crate::decider::Decider;
 use crate::replay::again;
-use crate::told::Hosts;
 
 impl Master {
     /// Has the set in shadow, if there is one, decide as well what was just decided.
@@ -43,7 +42,7 @@ async fn decide(was: &Arc<Record>, shadow: &Shadow, decider: &Decider) -> Option
         Kind::Approval => Arc::default(),
         Kind::Classification | Kind::Provision => decider.facts(&was.certname).await,
     };
-    let again = again(was, shadow.set(), Mode::Shadow, facts, Some(decider as &dyn Hosts)).await;
+    let again = again(was, shadow.set(), Mode::Shadow, facts, Some(decider)).await;
     let now =
         again.inspect_err(|why| tracing::warn!(decision = was.id, why, "not asked in shadow")).ok()?.record;
     let kind = match was.kind {

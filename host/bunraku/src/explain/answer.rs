@@ -141,19 +141,19 @@ fn classification(case: &Case, decision: &Decision) -> Answer {
         n => format!("{n} classes"),
     });
     let (says, remedy) = match entry.verdict.as_str() {
-        "matched" => (format!("It has {count}: {}.", entry.reason), vec![]),
+        "matched" => (format!("{name} has {count}: {}.", entry.reason), vec![]),
         "last-good" => (
-            format!("It has {count} from its last good classification: {}.", entry.reason),
+            format!("{name} has {count} from its last good classification: {}.", entry.reason),
             vec![
                 fault_remedy(decision)
                     .replace("the request is looked at again", "the node is classified anew"),
             ],
         ),
         "no-match" => (
-            "It gets no catalog: no classifier knows it.".to_owned(),
+            format!("{name} gets no catalog: no classifier knows it."),
             vec![format!("to register it: bunraku registry put {name} FILE")],
         ),
-        _ => (format!("It gets no catalog: {}.", entry.reason), not_classified(name, decision)),
+        _ => (format!("{name} gets no catalog: {}.", entry.reason), not_classified(name, decision)),
     };
     Answer { says, words: words(decision), remedy }
 }
@@ -168,7 +168,7 @@ fn not_classified(name: &str, decision: &Decision) -> Vec<String> {
 }
 
 fn catalog(case: &Case, decision: &Decision) -> Answer {
-    let entry = &decision.entry;
+    let (name, entry) = (&case.certname, &decision.entry);
     let resources = |record: &Record| {
         let answer = record.answer.as_ref()?;
         answer.get("resources").and_then(Value::as_object).map(serde_json::Map::len)
@@ -177,15 +177,15 @@ fn catalog(case: &Case, decision: &Decision) -> Answer {
         "catalog" => {
             let count = decision.record.as_ref().ok().and_then(resources);
             let says = match count {
-                Some(count) => format!("Its last catalog has {count} resources, of {}.", at(entry)),
-                None => format!("Its last catalog is of {}.", at(entry)),
+                Some(count) => format!("{name} has {count} resources in its last catalog, of {}.", at(entry)),
+                None => format!("{name} got its last catalog at {}.", at(entry)),
             };
             Answer { says, words: vec![], remedy: vec![] }
         }
         _ => Answer {
-            says: format!("It got no catalog at {}: {}.", at(entry), entry.reason),
+            says: format!("{name} got no catalog at {}: {}.", at(entry), entry.reason),
             words: words(decision),
-            remedy: vec![format!("when it is mended, {} gets one at its next run", case.certname)],
+            remedy: vec![format!("when it is mended, {name} gets one at its next run")],
         },
     }
 }

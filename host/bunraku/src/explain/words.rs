@@ -101,7 +101,8 @@ fn answer(lines: &mut Lines, record: &Record) {
 
 /// One call of one plugin: what it said, what it is, what it was told.
 fn call(lines: &mut Lines, case: &Case, record: &Record, number: u32, asked: &Asked) {
-    let decided = if record.by.as_ref() == Some(&asked.plugin) { ", which decided" } else { "" };
+    let decides = record.by.as_ref() == Some(&asked.plugin) && asked.fault.is_none();
+    let decided = if decides { ", which decided" } else { "" };
     let name = match &asked.class {
         Some(class) => format!("class {class} of {}", asked.plugin),
         None => asked.plugin.clone(),

@@ -256,7 +256,10 @@ async fn outcome(was: &Arc<Record>, set: &PluginSet, live: Option<&Decider>) -> 
     };
     let mut tries = 1;
     let made = loop {
-        let hosts = live.map(|decider| decider as &dyn Hosts);
+        let hosts = live.map(|decider| {
+            let hosts: &dyn Hosts = decider;
+            hosts
+        });
         match again(was, set, Mode::Replay, facts.clone(), hosts).await {
             Ok(made) if tries < TRIES && out_of_time(&made.record) => tries += 1,
             Ok(made) => break made,
