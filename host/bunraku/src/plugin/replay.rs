@@ -143,9 +143,9 @@ fn far(progress: master::Progress) -> String {
     format!("{done} of {total} decisions, {rate:.0}/s, {left:.0} s left")
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown in whole numbers, far below 2^53")]
+/// Beyond 2^32 it is a guess anyway.
 fn whole(n: u64) -> f64 {
-    n as f64
+    f64::from(u32::try_from(n).unwrap_or(u32::MAX))
 }
 
 impl Outcome {
