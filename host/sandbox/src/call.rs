@@ -2,8 +2,8 @@
 //! reason why there is none.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -12,9 +12,10 @@ use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::clock::{Clock, Stop};
-use crate::lane::{Lane, Pace, Turn};
+use crate::lane::{self, Lane, Pace};
 use crate::limiter::Limiter;
 use crate::log::Log;
+use crate::meter::Meter;
 use crate::text::one_line;
 use crate::wasi::Wasi;
 use crate::{Answered, CallError, CallStats, Host, HostError, Settings, Taken};
@@ -23,11 +24,12 @@ use crate::{Answered, CallError, CallStats, Host, HostError, Settings, Taken};
 pub(crate) struct Share {
     slots: Semaphore,
     pace: Pace,
+    turns: Arc<Semaphore>,
 }
 
 impl Share {
     pub(crate) fn new(slots: Semaphore) -> Self {
-        Share { slots, pace: Pace::default() }
+        Share { slots, pace: Pace::default(), turns: lane::turns() }
     }
 }
 
@@ -62,6 +64,7 @@ pub(crate) struct State {
     pub(crate) settings: Arc<Settings>,
     limiter: Limiter,
     lane: Lane,
+    meter: Arc<Meter>,
     clock: Arc<Clock>,
     pub(crate) calls: Arc<Calls>,
     host_time: Duration,
@@ -100,17 +103,19 @@ impl Shared {
         let deadline = circumstances.deadline;
         // They outlive the store, so that a permit always means a free slot, and
         // clearing up after a slow guest is part of its turn.
-        let (_slot, turn) = match self.slot(share, deadline).await {
-            Ok(taken) => taken,
+        let lane = Lane::new(&share.turns, &self.turns);
+        let _slot = match self.slot(share, &lane, deadline).await {
+            Ok(slot) => slot,
             Err(taken) => return Answered::not_asked(CallError::Busy(taken)),
         };
         let clock = Arc::new(Clock::start(deadline));
-        let mut store = self.store(circumstances, Arc::clone(&clock), Arc::clone(&turn));
+        let meter = Arc::new(Meter::default());
+        let mut store = self.store(circumstances, Arc::clone(&clock), Arc::clone(&meter), lane.clone());
         let answer = {
-            let mut asked = std::pin::pin!(async {
+            let mut asked = std::pin::pin!(meter.count(async {
                 let instance = pre.instantiate_async(&mut store).await?;
                 question.ask(&mut store, &instance).await
-            });
+            }));
             loop {
                 match timeout_at(clock.end(self.settings.host_time), &mut asked).await {
                     Ok(answer) => break answer,
@@ -128,7 +133,7 @@ impl Shared {
             waited: state.waited,
             memory_bytes: u64::try_from(state.limiter.held()).unwrap_or(u64::MAX),
         };
-        share.pace.add(stats.took.saturating_sub(stats.waited));
+        share.pace.add(meter.used(false));
         let answer = answer.map_err(|error| self.reason(&error, state, deadline)).and_then(read);
         Answered { answer, stats }
     }
@@ -138,23 +143,23 @@ impl Shared {
     async fn slot<'a>(
         &'a self,
         share: &'a Share,
+        lane: &Lane,
         deadline: Duration,
-    ) -> Result<((SemaphorePermit<'a>, SemaphorePermit<'a>), Turn), Taken> {
+    ) -> Result<[SemaphorePermit<'a>; 2], Taken> {
         let end = Instant::now().checked_add(deadline).map(tokio::time::Instant::from);
         let settings = &self.settings;
         let ours = permit(&share.slots, end).await.ok_or(Taken::Plugin(settings.slots_per_plugin))?;
         // Only now, so that those who wait for their plugin keep nobody else waiting.
         let slot = permit(&self.slots, end).await.ok_or(Taken::Sandbox(settings.slots))?;
-        let mut turn = None;
         if share.pace.is_slow() {
-            let next = Arc::clone(&self.turns).acquire_owned();
-            let next = timeout_at(end.unwrap_or_else(tokio::time::Instant::now), next).await;
-            turn = Some(next.ok().and_then(Result::ok).ok_or(Taken::Plugin(settings.slots_per_plugin))?);
+            let end = end.unwrap_or_else(tokio::time::Instant::now);
+            let late = |_| Taken::Plugin(settings.slots_per_plugin);
+            timeout_at(end, lane.clone().enter()).await.map_err(late)?;
         }
-        Ok(((ours, slot), Arc::new(Mutex::new(turn))))
+        Ok([ours, slot])
     }
 
-    fn store(&self, with: Circumstances, clock: Arc<Clock>, turn: Turn) -> Store<State> {
+    fn store(&self, with: Circumstances, clock: Arc<Clock>, meter: Arc<Meter>, lane: Lane) -> Store<State> {
         let settings = &self.settings;
         let mut store = Store::new(
             &self.engine,
@@ -166,7 +171,8 @@ impl Shared {
                 wasi: None,
                 settings: Arc::clone(settings),
                 limiter: Limiter::new(settings.memory_bytes),
-                lane: Lane::new(Arc::clone(&self.turns), turn),
+                lane,
+                meter,
                 clock,
                 calls: Arc::new(Calls { made: AtomicU32::new(0), most: settings.host_calls }),
                 host_time: settings.host_time,
@@ -177,13 +183,16 @@ impl Shared {
         store.set_hostcall_fuel(settings.output_bytes);
         // At each tick a running guest lets others run. The deadline is looked
         // at here too, because a busy runtime fires its timers late.
-        // The first tick comes at any time, also just after the call began.
-        store.set_epoch_deadline(2);
+        store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
             state.calls.check()?;
             if state.clock.is_over() {
                 return Err(Cut::Timeout.into());
+            }
+            // Whoever was kept from running has not had its time yet.
+            if state.meter.used(true) < lane::AT_ONCE {
+                return Ok(UpdateDeadline::Continue(1));
             }
             Ok(UpdateDeadline::YieldCustom(1, state.lane.give_way()))
         });

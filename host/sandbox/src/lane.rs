@@ -10,22 +10,26 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Processor time that a guest may use before it has to take turns.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(5);
 /// How long a guest stands aside before its next turn. Only a worker that
 /// finds nothing to run looks at sockets at once, so yielding is not enough.
 const ASIDE: Duration = Duration::from_millis(1);
-/// A plugin is slow if its calls take this long, in nanoseconds: tens of times
-/// what a small plugin takes.
+/// A plugin is slow if its calls use this many nanoseconds of a processor: tens
+/// of times what a small plugin uses.
 const SLOW: u64 = 500_000;
 
-/// The turns of guests that are slow.
+/// Turns for guests that are slow: one less than the machine has threads.
 ///
-/// There is one less than the machine has threads.
+/// A plugin has as many of its own, and only with one of those a guest waits
+/// for one of the sandbox's: so many calls of one plugin wait behind each
+/// other, and not before those of another.
 pub(crate) fn turns() -> Arc<Semaphore> {
     let threads = available_parallelism().map_or(1, usize::from);
     Arc::new(Semaphore::new(threads.saturating_sub(1).max(1)))
 }
 
-/// How long a plugin's calls took lately, without what they waited for.
+/// What a plugin's calls used of a processor lately.
 #[derive(Default)]
 pub(crate) struct Pace {
     nanos: AtomicU64,
@@ -37,39 +41,42 @@ impl Pace {
         self.nanos.load(Ordering::Relaxed) >= SLOW
     }
 
-    /// Adds a call. One slow call among fast ones says more about the machine
-    /// than about the plugin; three say enough.
-    pub(crate) fn add(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(4 * SLOW);
+    /// Adds a call. A slow one among fast ones may be a chance; three are none.
+    pub(crate) fn add(&self, used: Duration) {
+        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX).min(4 * SLOW);
         let before = self.nanos.load(Ordering::Relaxed);
         // Two calls that end at once may lose one of them, which does not matter.
-        self.nanos.store((before.saturating_mul(7).saturating_add(took)) / 8, Ordering::Relaxed);
+        self.nanos.store((before.saturating_mul(7).saturating_add(used)) / 8, Ordering::Relaxed);
     }
 }
 
-/// One guest's turn, while it has one.
-pub(crate) type Turn = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
-
-/// One guest's place among the slow ones.
+/// One guest's place among the slow ones. Its clones are the same place.
+#[derive(Clone)]
 pub(crate) struct Lane {
-    turns: Arc<Semaphore>,
-    turn: Turn,
+    of_plugin: Arc<Semaphore>,
+    of_sandbox: Arc<Semaphore>,
+    turn: Arc<Mutex<Option<[OwnedSemaphorePermit; 2]>>>,
 }
 
 impl Lane {
-    /// A guest that may have its first turn already.
-    pub(crate) fn new(turns: Arc<Semaphore>, turn: Turn) -> Self {
-        Lane { turns, turn }
+    pub(crate) fn new(of_plugin: &Arc<Semaphore>, of_sandbox: &Arc<Semaphore>) -> Self {
+        Lane { of_plugin: Arc::clone(of_plugin), of_sandbox: Arc::clone(of_sandbox), turn: Arc::default() }
+    }
+
+    /// Waits for a turn.
+    pub(crate) async fn enter(self) {
+        let Ok(ours) = self.of_plugin.acquire_owned().await else { return };
+        let Ok(turn) = self.of_sandbox.acquire_owned().await else { return };
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some([ours, turn]);
     }
 
     /// Ends the guest's turn and waits for its next one.
     pub(crate) fn give_way(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         self.leave();
-        let (turns, turn) = (Arc::clone(&self.turns), Arc::clone(&self.turn));
+        let next = self.clone();
         Box::pin(async move {
             tokio::time::sleep(ASIDE).await;
-            let next = turns.acquire_owned().await.ok();
-            *turn.lock().unwrap_or_else(PoisonError::into_inner) = next;
+            next.enter().await;
         })
     }
 

@@ -27,6 +27,7 @@ mod imports;
 mod lane;
 mod limiter;
 mod log;
+mod meter;
 mod plugin;
 mod sandbox;
 mod settings;
