@@ -11,7 +11,7 @@ use journal::Journal;
 use master::plugins::Configured;
 use master::{Certificates, Master, Parts};
 use pki::{AltName, Freshness, Identity};
-use rollout::Rollout;
+use rollout::{Origin, Rollout};
 use store::{Filebucket, Store};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -45,7 +45,7 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
     let store = Arc::new(open_store(&config).await?);
     let sandbox = setup::sandbox(&config)?;
     let sources = Arc::new(Sources::new(&config));
-    let rollout = setup::rollout(&config, &store, sandbox, sources.clone()).await?;
+    let (rollout, changed) = setup::rollout(&config, &store, sandbox, sources.clone()).await?;
     let journal = Arc::new(journal(&config).await?);
     let opened = tokio::select! {
         opened = role(&config, &store) => Some(opened?),
@@ -80,6 +80,13 @@ pub async fn run(common: &Common) -> Result<(), Failure> {
         sources.ask_too(ca.clone());
     }
     let master = Master::new(parts, master_settings(&config));
+    if let Some(set) = changed {
+        // The way of every other change: what would sign strangers is held here too.
+        let origin = Origin::new("start", setup::config_place(common));
+        if let Err(refused) = master.swap_plugins(&set, false, origin).await {
+            tracing::error!("the plugins are those that were live before: {}", refused.message);
+        }
+    }
     let material = TlsMaterial { trust: certificates.watch_trust(), identity };
     let server =
         Server::bind(http_settings(&config), master.clone(), material).await.map_err(Failure::new)?;

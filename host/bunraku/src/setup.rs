@@ -199,14 +199,14 @@ pub async fn plugin_set(
     rollout::stage(&means(config, sandbox), &spec, origin).await.map_err(|problems| unusable(&problems))
 }
 
-/// Comes up with the set that was live, or with the configured one. What keeps the configured one from
-/// being live is said.
+/// Comes up with the set that was live, the first time with the configured one. What keeps the configured
+/// one from being live is said; where it is new, its id is given, for the master to swap it in.
 pub async fn rollout(
     config: &Config,
     store: &Arc<Store>,
     sandbox: Arc<Sandbox>,
     sources: Arc<Sources>,
-) -> Result<Arc<rollout::Rollout>, Failure> {
+) -> Result<(Arc<rollout::Rollout>, Option<String>), Failure> {
     let parts = rollout::Parts {
         dir: config.below_state(COMPONENTS),
         store: store.clone(),
@@ -222,16 +222,17 @@ pub async fn rollout(
         require_signature: config.rollout.require_signature,
         shadow_slots: count(config.rollout.shadow_slots),
     };
-    let (rollout, problems) = rollout::Rollout::open(parts, settings, config.plugins.clone()).await.map_err(
-        |error| match error {
-            rollout::Error::Plugins(problems) => unusable(&problems),
-            other => Failure::new(other),
-        },
-    )?;
-    for problem in problems {
+    let opened =
+        rollout::Rollout::open(parts, settings, config.plugins.clone()).await.map_err(
+            |error| match error {
+                rollout::Error::Plugins(problems) => unusable(&problems),
+                other => Failure::new(other),
+            },
+        )?;
+    for problem in opened.problems {
         tracing::error!("the plugins are those that were live before: {problem}");
     }
-    Ok(rollout)
+    Ok((opened.rollout, opened.configured))
 }
 
 /// Why there is no set, a line for each problem.

@@ -48,7 +48,8 @@ pub async fn master_with(dir: &Path, spec: SetSpec) -> Arc<Master> {
         keys: rollout::SigningKeys::default(),
         stores: ["registry".to_owned()].into(),
     };
-    let (rollout, _) = rollout::Rollout::open(plugins, rollout::Settings::default(), spec).await.unwrap();
+    let opened = rollout::Rollout::open(plugins, rollout::Settings::default(), spec).await.unwrap();
+    let rollout = opened.rollout;
     let files = files::Settings { modules: dir.join("m"), environments: dir.join("e") };
     let parts = Parts {
         store,

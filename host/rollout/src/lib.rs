@@ -34,7 +34,7 @@ pub use history::{Event, SetRow};
 pub use live::Live;
 pub use problem::Problem;
 pub use quantity::{parse_bytes, parse_duration};
-pub use rollout::{Counts, Parts, Published, Rollout, Settings, Swapped, recorded};
+pub use rollout::{Counts, Opened, Parts, Published, Rollout, Settings, Swapped, recorded};
 pub use set::{LivePlugin, PluginSet};
 pub use shadow::{Shadow, ShadowPermit, ShadowSummary};
 pub use signature::{SignatureError, SigningKeys};

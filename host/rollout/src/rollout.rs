@@ -65,6 +65,17 @@ impl Default for Settings {
     }
 }
 
+/// A rollout that was opened.
+pub struct Opened {
+    /// With a set in force.
+    pub rollout: Arc<Rollout>,
+    /// The configured set, by its id, where the configuration comes to another one than it last did: it is
+    /// staged, and not in force before somebody [swaps](Rollout::swap) it in.
+    pub configured: Option<String>,
+    /// What keeps the configured set from being live.
+    pub problems: Vec<Problem>,
+}
+
 /// A swap that was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swapped {
@@ -133,16 +144,11 @@ pub(crate) struct Counters {
 }
 
 impl Rollout {
-    /// Starts with the set that was recorded as live, unless the configuration comes to another one than
-    /// it last did: then with that. What keeps the configured set from being live is told.
+    /// Starts with the set that was recorded as live; the first time, with the configured one.
     ///
     /// # Errors
     /// [`Error::Plugins`] where there is no set to start with; what the folder or the store says.
-    pub async fn open(
-        parts: Parts,
-        settings: Settings,
-        configured: SetSpec,
-    ) -> Result<(Arc<Rollout>, Vec<Problem>), Error> {
+    pub async fn open(parts: Parts, settings: Settings, configured: SetSpec) -> Result<Opened, Error> {
         let Parts { dir, store, sandbox, fetch, keys, stores } = parts;
         let opened = {
             let dir = dir.clone();
@@ -173,17 +179,12 @@ impl Rollout {
             published: watch::Sender::new(crate::change::published(&start.set)),
             counters: Counters::default(),
         };
-        let rollout = Arc::new(rollout);
-        let mut problems = start.problems;
-        if let Some(set) = start.configured {
-            let (id, origin) = (set.id.clone(), set.origin.clone());
+        let configured = start.configured.map(|set| {
+            let id = set.id.clone();
             rollout.lock_kept().push_back(set);
-            if let Err(refused) = rollout.swap(&id, origin).await {
-                problems
-                    .push(Problem::of_set(format_args!("the configured plugins are not live: {refused}")));
-            }
-        }
-        Ok((rollout, problems))
+            id
+        });
+        Ok(Opened { rollout: Arc::new(rollout), configured, problems: start.problems })
     }
 
     /// The pointer to the live set.

@@ -62,8 +62,8 @@ pub async fn master(
         keys: SigningKeys::default(),
         stores: BTreeSet::new(),
     };
-    let (rollout, _) =
-        Rollout::open(plugins, rollout::Settings::default(), SetSpec::default()).await.unwrap();
+    let opened = Rollout::open(plugins, rollout::Settings::default(), SetSpec::default()).await.unwrap();
+    let rollout = opened.rollout;
     let parts = Parts {
         store,
         certificates,

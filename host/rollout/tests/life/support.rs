@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bunraku_rollout::{
-    Error, Event, Fetch, NoFetch, Origin, Parts, PluginSpec, Problem, QuorumRule, Rollout, SetSpec, Settings,
-    SigningKeys, Source,
+    Error, Event, Fetch, NoFetch, Opened, Origin, Parts, PluginSpec, Problem, QuorumRule, Rollout, SetSpec,
+    Settings, SigningKeys, Source,
 };
 use sandbox::Sandbox;
 use serde_json::json;
@@ -143,7 +143,13 @@ impl Place {
             stores: ["registry".to_owned()].into(),
         };
         match Rollout::open(parts, self.settings.clone(), configured).await {
-            Ok((rollout, problems)) => Ok(Open { rollout, problems, store }),
+            Ok(Opened { rollout, configured, problems }) => {
+                // As the program does it.
+                if let Some(id) = configured {
+                    rollout.swap(&id, Origin::new("start", "the configuration")).await.unwrap();
+                }
+                Ok(Open { rollout, problems, store })
+            }
             Err(error) => {
                 store.close().await;
                 Err(error)
