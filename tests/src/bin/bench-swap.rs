@@ -36,8 +36,11 @@ const GROWTH: u64 = 48 << 20;
 
 fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let settings =
-        |missing: &str| Authority::config("") + "[log]\nlevel = \"warn\"\n[rollout]\nwatch = false\n" + &plugins::embedded(missing);
+    let settings = |missing: &str| {
+        Authority::config("")
+            + "[log]\nlevel = \"warn\"\n[rollout]\nwatch = false\n"
+            + &plugins::embedded(missing)
+    };
     let server = "requests_per_minute = 1000000\naccess_log = \"off\"";
     let one = settings("{ missing = \"pending\" }");
     let mut master = Master::prepare(&Settings { server, config: &one, ..Settings::default() })?;
