@@ -58,7 +58,7 @@ impl Master {
     }
 
     /// One page of pending requests; says where the next round starts.
-    async fn round(&self, after: Option<RequestKey>) -> Result<Option<RequestKey>, Failed> {
+    pub(crate) async fn round(&self, after: Option<RequestKey>) -> Result<Option<RequestKey>, Failed> {
         self.parts.store.prune_reports(ago(self.settings.report_ttl)).await?;
         if self.parts.certificates.authority().is_none() {
             // Whatever waits here, from before the CA went elsewhere, waits there now.

@@ -261,3 +261,6 @@ fn contents(catalog: &catalog::Catalog) -> Value {
 fn value(of: &impl Serialize) -> Option<Value> {
     serde_json::to_value(of).ok()
 }
+
+#[cfg(test)]
+mod tests;
