@@ -53,11 +53,11 @@ fn main() -> Result<()> {
         None => SWAPS,
     };
     let crowd = Crowd::prepare(&ca, swaps * PREPARED)?;
-    let live = json_of(ca.wants(200, "GET", PLUGINS, &Value::Null)?.body)?;
-    let first = text(&live["live"]["id"])?;
+    let live = json_of(&ca.wants(200, "GET", PLUGINS, &Value::Null)?.body)?;
+    let first = text(live.pointer("/live/id"))?;
     ca.master.configure(&settings("{ missing = \"abstain\" }"))?;
     let staged = ca.wants(200, "POST", &format!("{PLUGINS}/stage"), &json!({"config": true}))?;
-    let second = text(&json_of(staged.body)?["set"]["id"])?;
+    let second = text(json_of(&staged.body)?.pointer("/set/id"))?;
     ensure!(first != second, "both settings make the same set");
 
     println!("{} clients, one half enrols, the other fetches catalogs (plugins asked for each)", 2 * EACH);
@@ -89,13 +89,13 @@ fn main() -> Result<()> {
     row("failed", &|run| run.failed.len().to_string());
     row("enrolled / s", &|run| format!("{:.0}", run.rate(&run.enrolled)));
     row("catalogs / s", &|run| format!("{:.0}", run.rate(&run.catalogs)));
-    row("p50 ms", &|run| format!("{:.1}", run.at(0.50)));
-    row("p99 ms", &|run| format!("{:.1}", run.at(0.99)));
-    row("longest pause ms", &|run| format!("{:.1}", run.at(1.0)));
+    row("p50 ms", &|run| format!("{:.1}", run.at(500)));
+    row("p99 ms", &|run| format!("{:.1}", run.at(990)));
+    row("longest pause ms", &|run| format!("{:.1}", run.at(1000)));
     println!(
         "a swap, asked to answered: p50 {:.1} ms, longest {:.1} ms",
-        at(&swapped, 0.5),
-        at(&swapped, 1.0)
+        at(&swapped, 500),
+        at(&swapped, 1000)
     );
     println!("resident memory        {:>10} KiB {:>9} KiB", before.0 >> 10, after.0 >> 10);
     println!("sets in memory         {:>14} {:>13}", before.1, after.1);
@@ -250,17 +250,15 @@ impl Run {
         f64::from(u32::try_from(times.len()).unwrap_or(u32::MAX)) / self.span.as_secs_f64()
     }
 
-    fn at(&self, part: f64) -> f64 {
-        at(&self.all, part)
+    fn at(&self, thousandths: usize) -> f64 {
+        at(&self.all, thousandths)
     }
 }
 
-/// What this part of the sorted times stayed below.
-fn at(times: &[f64], part: f64) -> f64 {
-    let last = f64::from(u32::try_from(times.len().saturating_sub(1)).unwrap_or(u32::MAX));
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the list")]
-    let place = (last * part).round() as usize;
-    times.get(place).copied().unwrap_or_default()
+/// What so many thousandths of the sorted times stayed below.
+fn at(times: &[f64], thousandths: usize) -> f64 {
+    let last = times.len().saturating_sub(1);
+    times.get(last * thousandths / 1000).copied().unwrap_or_default()
 }
 
 /// Decisions in the journal, and how many of them more than one set has made: a set's settings of
@@ -327,10 +325,10 @@ fn live_sets(ca: &Authority) -> Result<u64> {
     Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
 }
 
-fn json_of(body: Vec<u8>) -> Result<Value> {
-    Ok(serde_json::from_slice(&body)?)
+fn json_of(body: &[u8]) -> Result<Value> {
+    Ok(serde_json::from_slice(body)?)
 }
 
-fn text(value: &Value) -> Result<String> {
-    Ok(value.as_str().context("no text in the answer")?.to_owned())
+fn text(value: Option<&Value>) -> Result<String> {
+    Ok(value.and_then(Value::as_str).context("no text in the answer")?.to_owned())
 }

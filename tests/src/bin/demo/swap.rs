@@ -90,7 +90,7 @@ pub fn play() -> Result<String> {
     plugin(&master, 0, &["shadow", "--end"])?;
 
     println!("A component that breaks on every request is pushed:");
-    let broken = plugins::component("trap")?.display().to_string();
+    let broken = plugins::component("hostile/trap")?.display().to_string();
     let none = settings(&master, "none", "")?;
     plugin(&master, 0, &["swap", &broken, "--as", "names", "--settings", &none])?;
     for n in 0..UNLUCKY {
