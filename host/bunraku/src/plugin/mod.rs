@@ -144,3 +144,124 @@ fn short(id: &str) -> &str {
 fn wrong(message: impl std::fmt::Display) -> Failure {
     Failure::with_code(2, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+    use serde_json::json;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    fn parse(words: &str) -> Result<Plugin, clap::Error> {
+        let words = ["bunraku", "plugin"].into_iter().chain(words.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| match arguments.command {
+            Command::Plugin(command) => *command,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_together_are_refused() {
+        for wrong in [
+            "check --as policy",
+            "check --settings a.toml",
+            "stage --as policy",
+            "stage --signature a.sig",
+            "shadow 44aa02 --end",
+            "swap a.wasm --set 44aa02",
+            "swap --replay 7d",
+            "swap --set 44aa02 --replay 7d",
+            "swap a.wasm --fail-on-flip",
+            "swap a.wasm --replay soon",
+            "swap a.wasm --replay 7d --server ca --cert a --key b --ca c",
+            "list --server ca",
+            "history --limit 0",
+            "history --limit 1001",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        for fine in [
+            "list --json",
+            "inspect",
+            "inspect policy --set 44aa02",
+            "check",
+            "check a.wasm --as policy --settings a.toml --json",
+            "stage",
+            "stage a.wasm --as policy --settings a.toml --signature b.sig",
+            "shadow",
+            "shadow 44aa02",
+            "shadow --end",
+            "promote",
+            "promote 44aa02 --force",
+            "swap",
+            "swap a.wasm --replay 7d --fail-on-flip",
+            "swap --set 44aa02 --force",
+            "rollback --to 44aa02 --reason x --server ca --cert a --key b --ca c",
+            "history --limit 1000",
+        ] {
+            assert!(parse(fine).is_ok(), "{fine}: {:?}", parse(fine).unwrap_err().to_string());
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_says_its_exit_codes() {
+        let arguments = Arguments::command();
+        for command in arguments.find_subcommand("plugin").unwrap().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(
+                help.contains("Example:\n  bunraku plugin ") && help.contains("Exit codes: 0 "),
+                "{name}: {help}"
+            );
+        }
+    }
+
+    #[test]
+    fn settings_are_read_from_toml_and_json_and_never_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |name: &str, text: &str, expected: Result<Value, &str>| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            match (read_settings(&path), expected) {
+                (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{text}"),
+                (Err(failure), Err(words)) => {
+                    assert_eq!(failure.code, 2);
+                    let said = failure.message;
+                    assert!(said.contains(words) && !said.contains("geheim"), "{said}");
+                }
+                (read, _) => panic!("{text}: {read:?}"),
+            }
+        };
+        check(
+            "a.toml",
+            "names = [\"*.test\"]\n[x]\ny = 1\n",
+            Ok(json!({"names": ["*.test"], "x": {"y": 1}})),
+        );
+        check("a.json", "{\"names\": []}", Ok(json!({"names": []})));
+        check("b.toml", "a = 1\ntoken = geheim\n", Err("line 2: "));
+        check("b.json", "{\"token\": \"geheim\"", Err("line 1 column"));
+        check("c.json", "[\"geheim\"]", Err("must be a table"));
+        assert_eq!(read_settings(&dir.path().join("none.toml")).unwrap_err().code, 2);
+    }
+
+    #[test]
+    fn a_set_is_named_by_the_start_of_its_id() {
+        let live = list::tests::set("9f3c01", Vec::new());
+        let staged = vec![list::tests::set("44aa02", Vec::new()), list::tests::set("44aa03", Vec::new())];
+        let plugins = Plugins { live, shadow: None, staged };
+        let check = |start: &str, expected: Result<&str, &str>| {
+            let found = chosen(&plugins, start).map(|set| set.id.get(..6).unwrap().to_owned());
+            match (found, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Err(failure), Err(words)) => assert!(failure.message.contains(words), "{}", failure.message),
+                (found, _) => panic!("{start}: {found:?}"),
+            }
+        };
+        check("9f3c01", Ok("9f3c01"));
+        check("44aa02", Ok("44aa02"));
+        check("44aa", Err("6 characters or more"));
+        check("000000", Err("there are 9f3c01000000, 44aa02000000, 44aa03000000"));
+        check("", Err("no set at hand"));
+    }
+}
