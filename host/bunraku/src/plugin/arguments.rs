@@ -134,7 +134,7 @@ pub enum Plugin {
         #[arg(long)]
         force: bool,
         /// First ask it again what was decided in this time, and say what it decides otherwise.
-        #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "file", conflicts_with = "server")]
+        #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "file", conflicts_with_all = ["server", "set"])]
         replay: Option<Duration>,
         /// Do not swap if it decides anything otherwise.
         #[arg(long, requires = "replay")]

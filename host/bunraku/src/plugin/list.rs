@@ -201,7 +201,7 @@ pub mod tests {
 
     fn shadow(nodes: usize) -> Shadow {
         let node = |n| Differs {
-            certname: format!("n{n}\u{1b}[2J"),
+            certname: format!("n{n:02}\u{1b}[2J"),
             kind: "approval".to_owned(),
             change: "pending → approve".to_owned(),
         };
@@ -266,7 +266,7 @@ staged  44aa00000000  staged 2026-11-23T01:40:00Z by root (uid 0), from bunraku.
     fn a_shadow_names_the_nodes_it_is_about_and_nothing_of_them_reaches_the_terminal_raw() {
         let text = summary(&shadow(21));
         assert!(
-            text.contains("  NODE           DECISION  CHANGE\n  n0\\u{1b}[2J  approval  pending → approve\n"),
+            text.contains("  NODE          DECISION  CHANGE\n  n00\\u{1b}[2J  approval  pending → approve\n"),
             "{text}"
         );
         assert!(text.ends_with("  and 1 more: --json names them\n"), "{text}");
