@@ -29,6 +29,8 @@ const UNDISTURBED: Duration = Duration::from_secs(15);
 /// Between two swaps, so that every set decides on something.
 const PACE: Duration = Duration::from_millis(20);
 const PLUGINS: &str = "/bunraku/v1/plugins";
+/// Between two catalogs of a client: the journal is to keep up, for it tells whether sets were mixed.
+const THINK: Duration = Duration::from_millis(15);
 /// Requests that are prepared for each swap; enrolling stops early when they are used up.
 const PREPARED: usize = 60;
 /// Memory may grow by this much: the journal's queue and allocators breathe.
@@ -65,7 +67,7 @@ fn main() -> Result<()> {
         std::thread::sleep(UNDISTURBED);
         Ok(())
     })?;
-    let before = (resident(&ca.master)?, live_sets(&ca)?);
+    let before = (resident(&ca.master)?, metric(&ca, "plugin_sets_alive")?);
     let mut swapped = Vec::with_capacity(swaps);
     let disturbed = crowd.run(&runtime, || {
         for turn in 0..swaps {
@@ -77,7 +79,8 @@ fn main() -> Result<()> {
         }
         Ok(())
     })?;
-    let after = (resident(&ca.master)?, live_sets(&ca)?);
+    let after = (resident(&ca.master)?, metric(&ca, "plugin_sets_alive")?);
+    let dropped = metric(&ca, "journal_dropped_total")?;
     swapped.sort_by(f64::total_cmp);
 
     println!("                       undisturbed    {swaps} swaps");
@@ -104,7 +107,8 @@ fn main() -> Result<()> {
     let mut master = ca.master;
     ensure!(master.stop()?.success(), "the master did not stop cleanly");
     let (decisions, mixed) = runtime.block_on(mixed(&state.join("journal.db")))?;
-    println!("decisions in journal   {decisions:>14}");
+    println!("decisions in journal   {decisions:>14}, {dropped} dropped");
+    ensure!(dropped == 0, "the journal could not keep up, so nothing can be said of mixed sets");
     println!("made by two sets       {mixed:>14}");
     ensure!(mixed == 0, "{mixed} decisions were made by two sets");
     ensure!(after.0 < before.0 + GROWTH, "memory grew by {} KiB", (after.0 - before.0) >> 10);
@@ -177,6 +181,7 @@ impl Crowd {
                 let mut connection = client.connect().await?;
                 while !enough.load(Ordering::Relaxed) {
                     asked.note(catalog(&mut connection, &name).await);
+                    tokio::time::sleep(THINK).await;
                 }
                 anyhow::Ok(asked)
             })
@@ -316,12 +321,10 @@ fn resident(master: &Master) -> Result<u64> {
 }
 
 /// From the master's own metrics.
-fn live_sets(ca: &Authority) -> Result<u64> {
-    let metrics = ca.wants(200, "GET", "/metrics", &Value::Null)?.text();
-    let line = metrics
-        .lines()
-        .find(|line| line.starts_with("bunraku_plugin_sets_alive "))
-        .context("no bunraku_plugin_sets_alive")?;
+fn metric(ca: &Authority, name: &str) -> Result<u64> {
+    let (metrics, name) =
+        (ca.wants(200, "GET", "/metrics", &Value::Null)?.text(), format!("bunraku_{name} "));
+    let line = metrics.lines().find(|line| line.starts_with(&name)).with_context(|| format!("no {name}"))?;
     Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
 }
 

@@ -31,7 +31,9 @@ fn as_text(events: &[Event]) -> String {
     let mut text = String::new();
     for Event { at, event, set, by, from, reason } in events.iter().rev() {
         let set = set.as_deref().map_or("-", short);
-        let line = format!("{at}  {event:width$}  {set:12}  {by}, from {from}");
+        // The guard comes from nowhere.
+        let from = if from.is_empty() { String::new() } else { format!(", from {from}") };
+        let line = format!("{at}  {event:width$}  {set:12}  {by}{from}");
         text.push_str(&format!("{}\n", printable(&line)));
         if !reason.is_empty() {
             let indent = at.chars().count() + 2;
