@@ -21,7 +21,7 @@ pub struct Rollout {
     pub follow: bool,
     /// On a CA: tell catalog masters of the live set.
     pub publish: bool,
-    /// Refuse components that none of the keys has signed.
+    /// Refuse components that none of the keys has signed. So it is wherever there is a key, unless said otherwise.
     pub require_signature: bool,
     /// Calls of a shadowed set at once.
     pub shadow_slots: u32,
@@ -42,7 +42,7 @@ pub fn read(section: Section<'_, '_>, is_ca: bool, has_keys: bool) -> Rollout {
         watch: section.boolean("watch").unwrap_or(true),
         follow: section.boolean("follow").unwrap_or(false),
         publish: section.boolean("publish").unwrap_or(true),
-        require_signature: section.boolean("require_signature").unwrap_or(false),
+        require_signature: section.boolean("require_signature").unwrap_or(has_keys),
         shadow_slots: section.number("shadow_slots", 1..=1_000).unwrap_or(4),
         merge: merge.unwrap_or(Merge::FirstMatch),
     };
@@ -136,6 +136,10 @@ mod tests {
         let config = parse(&text).unwrap();
         assert_eq!((config.rollout.keep, config.rollout.window.as_secs()), (3, 60));
         assert!(!config.rollout.watch && config.rollout.require_signature && !config.plugin_keys.is_empty());
+        let keys = format!("[plugin_keys]\nrelease = \"{KEY}\"\n");
+        assert!(parse(&keys).unwrap().rollout.require_signature, "whoever names keys means them");
+        let lenient = parse(&format!("{keys}[rollout]\nrequire_signature = false\n")).unwrap();
+        assert!(!lenient.rollout.require_signature);
         let rules: Vec<_> = config.plugins.quorum.iter().map(|r| (r.pattern.as_str(), r.require)).collect();
         assert_eq!((config.plugins.merge, rules), (Merge::Union, vec![("db-*", 2), ("*", 1)]));
         let follows = "[ca]\nenabled = false\nserver = \"ca\"\n[rollout]\nfollow = true\n";
