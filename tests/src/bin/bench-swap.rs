@@ -30,7 +30,7 @@ const UNDISTURBED: Duration = Duration::from_secs(15);
 const PACE: Duration = Duration::from_millis(20);
 const PLUGINS: &str = "/bunraku/v1/plugins";
 /// Between two catalogs of a client: the journal is to keep up, for it tells whether sets were mixed.
-const THINK: Duration = Duration::from_millis(15);
+const THINK: Duration = Duration::from_millis(60);
 /// Requests that are prepared for each swap; enrolling stops early when they are used up.
 const PREPARED: usize = 60;
 /// Memory may grow by this much: the journal's queue and allocators breathe.
