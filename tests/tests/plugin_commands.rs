@@ -35,7 +35,9 @@ fn json(master: &Master, words: &[&str]) -> Result<Value> {
 }
 
 fn live(master: &Master) -> Result<String> {
-    Ok(json(master, &["list"])?["live"]["id"].as_str().context("no live set")?.to_owned())
+    let list = json(master, &["list"])?;
+    let id = list.pointer("/live/id").and_then(Value::as_str);
+    Ok(id.context("no live set")?.to_owned())
 }
 
 fn text(path: &Path) -> Result<&str> {
