@@ -1,6 +1,5 @@
 //! Recursion without an end is a trap, and the host's thread survives it.
 
-#![expect(clippy::indexing_slicing, reason = "of a constant length")]
 
 use std::hint::black_box;
 
