@@ -9,7 +9,7 @@ impl Guest for Hostile {
         let dice =
             wasip2::random::random::get_random_u64() ^ wasip2::random::insecure::get_insecure_random_u64();
         let time = wasip2::clocks::monotonic_clock::now();
-        if (dice ^ time) % 2 == 0 {
+        if (dice ^ time).is_multiple_of(2) {
             return Ok(Verdict::Deny(format!("{dice:x}")));
         }
         Ok(Verdict::Approve(Approval { reason: format!("{dice:x}"), lifetime: None }))
