@@ -1,6 +1,5 @@
 //! Recursion without an end is a trap, and the host's thread survives it.
 
-
 use std::hint::black_box;
 
 use hostile::*;
