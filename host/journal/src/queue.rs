@@ -13,8 +13,6 @@ use crate::{Error, Record};
 const WAITING: usize = 64 * 1024 * 1024;
 /// Records that share one commit.
 const GROUP: usize = 256;
-/// The same where somebody waits: a group takes as long as it is large.
-const URGENT_GROUP: usize = 64;
 /// Bytes that share one commit, unless the first record alone has more.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// How long the first record of a group waits for others.
@@ -24,7 +22,7 @@ pub(crate) struct Waiting {
     pub(crate) record: Record,
     /// Roughly its bytes.
     pub(crate) weight: usize,
-    /// Somebody waits until it is durable: it is never dropped, and goes before all others.
+    /// Somebody waits until it is durable: it is never dropped, and not kept waiting.
     pub(crate) reply: Option<oneshot::Sender<Result<(), Error>>>,
 }
 
@@ -59,20 +57,15 @@ impl Queue {
         self.lock().waiting.len()
     }
 
-    /// Puts it at the end, or behind the last that somebody waits for: those come first. Says how many of the oldest were dropped for it.
+    /// Puts it at the end; says how many of the oldest were dropped for it.
     pub(crate) fn push(&self, new: Waiting) -> Result<u64, Error> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(Error::Closed);
         }
         inner.weight = inner.weight.saturating_add(new.weight);
-        if new.reply.is_some() {
-            let behind = inner.urgent.min(inner.waiting.len());
-            inner.waiting.insert(behind, new);
-            inner.urgent = inner.urgent.saturating_add(1);
-        } else {
-            inner.waiting.push_back(new);
-        }
+        inner.urgent = inner.urgent.saturating_add(usize::from(new.reply.is_some()));
+        inner.waiting.push_back(new);
         let mut dropped = 0;
         while inner.waiting.len() > self.limit || inner.weight > WAITING {
             // Somebody waits for the others, so there are no more of them than callers.
@@ -126,10 +119,9 @@ impl Queue {
 impl Inner {
     fn take(&mut self) -> Vec<Waiting> {
         let (mut group, mut bytes) = (Vec::new(), 0usize);
-        let most = if self.urgent > 0 { URGENT_GROUP } else { GROUP };
         while let Some(next) = self.waiting.front() {
             bytes = bytes.saturating_add(next.weight);
-            if group.len() >= most || (bytes > GROUP_BYTES && !group.is_empty()) {
+            if group.len() >= GROUP || (bytes > GROUP_BYTES && !group.is_empty()) {
                 break;
             }
             let Some(next) = self.waiting.pop_front() else { break };
@@ -138,61 +130,5 @@ impl Inner {
             group.push(next);
         }
         group
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use serde_json::Value;
-    use time::OffsetDateTime;
-
-    use super::*;
-    use crate::{Kind, Mode};
-
-    fn record(id: &str) -> Record {
-        Record {
-            id: id.to_owned(),
-            at: OffsetDateTime::UNIX_EPOCH,
-            kind: Kind::Approval,
-            certname: "a".to_owned(),
-            occasion: None,
-            peer: None,
-            input: Value::Null,
-            set: String::new(),
-            mode: Mode::Live,
-            asked: Vec::new(),
-            verdict: String::new(),
-            reason: String::new(),
-            by: None,
-            because: Vec::new(),
-            answer: None,
-            took: Duration::ZERO,
-        }
-    }
-
-    /// `+` before a name: somebody waits for it.
-    #[tokio::test]
-    async fn those_that_somebody_waits_for_come_first() {
-        let check = async |limit: usize, pushed: &str, expected: &str| {
-            let queue = Queue::new(limit);
-            let mut replies = Vec::new();
-            for name in pushed.split(' ') {
-                let reply = name.starts_with('+').then(|| {
-                    let (reply, answer) = oneshot::channel();
-                    replies.push(answer);
-                    reply
-                });
-                queue.push(Waiting { record: record(name), weight: 1, reply }).unwrap();
-            }
-            let Next::Commit(group) = queue.next(Instant::now()).await else { panic!("{pushed}") };
-            let found: Vec<_> = group.iter().map(|waiting| waiting.record.id.as_str()).collect();
-            assert_eq!(found.join(" "), expected, "{pushed}");
-        };
-        check(9, "a b +c d +e", "+c +e a b d").await;
-        check(9, "+a b", "+a b").await;
-        check(3, "a b +c d +e", "+c +e d").await;
-        check(1, "a +b +c", "+b +c").await;
     }
 }

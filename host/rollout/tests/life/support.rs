@@ -133,7 +133,7 @@ impl Place {
     }
 
     async fn try_open_with(&self, sandbox: Arc<Sandbox>, configured: SetSpec) -> Result<Open, Error> {
-        let store = Arc::new(Store::open(&self.path("state.db")).await.unwrap());
+        let store = Arc::new(reopened(&self.path("state.db")).await);
         let parts = Parts {
             dir: self.path("plugins"),
             store: Arc::clone(&store),
@@ -207,4 +207,16 @@ impl Open {
     pub async fn close(self) {
         self.store.close().await;
     }
+}
+
+/// Opens a store that was closed just now. A child that another test has forked, and that has not got to
+/// its own program yet, holds on to the lock for a moment.
+async fn reopened(path: &Path) -> Store {
+    for _ in 0..100 {
+        match Store::open(path).await {
+            Err(store::Error::Held { .. }) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stayed locked", path.display())
 }
