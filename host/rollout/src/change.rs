@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::components::is_digest;
 use crate::error::{Error, Refused};
-use crate::guard::{Guard, Tally};
+use crate::guard::Guard;
 use crate::history::{SetRow, event, row};
 use crate::problem::Problem;
 use crate::rollout::{Published, Rollout, Swapped};
@@ -31,7 +31,6 @@ pub(crate) enum Change {
     Swap {
         id: String,
         origin: Origin,
-        before: Option<Tally>,
     },
     Rollback {
         to: Option<String>,
@@ -65,9 +64,7 @@ impl Rollout {
         let mut standing = self.standing.lock().await;
         let live = self.current();
         let ready = match change {
-            Change::Swap { id, origin, before } => {
-                self.swapping(&mut standing, &live, &id, &origin, before).await?
-            }
+            Change::Swap { id, origin } => self.swapping(&mut standing, &live, &id, &origin).await?,
             Change::Rollback { to, origin, reason } => {
                 self.rolling_back(&standing, &live, to.as_deref(), &origin, &reason).await?
             }
@@ -107,7 +104,6 @@ impl Rollout {
         live: &PluginSet,
         id: &str,
         origin: &Origin,
-        known: Option<Tally>,
     ) -> Result<Ready, Refused> {
         let set = self.ready(id).await?;
         if set.id == live.id {
@@ -117,7 +113,7 @@ impl Rollout {
             return Err(Refused::Live(set.id.clone()));
         }
         let promoted = self.shadowed().is_some_and(|shadow| shadow.set().id == set.id);
-        let before = self.lock_guard().baseline(known);
+        let before = self.lock_guard().baseline();
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let mut next = standing.swapped(&set.id, self.settings.keep, now, before);
         if set.configured {

@@ -134,10 +134,10 @@ impl Guard {
         self.before
     }
 
-    /// What a set that comes after this one is held against: what was observed where that is enough,
-    /// else what is known otherwise.
-    pub(crate) fn baseline(&self, known: Option<Tally>) -> Tally {
-        if self.approvals.asked >= ENOUGH { self.approvals } else { known.unwrap_or(self.before) }
+    /// What a set that comes after this one is held against: what was observed of this one where that is
+    /// enough, else of the one before it.
+    pub(crate) fn baseline(&self) -> Tally {
+        if self.approvals.asked >= ENOUGH { self.approvals } else { self.before }
     }
 
     /// Takes a decision of `set`. Whether it is the one after which the set must go: that is said once.

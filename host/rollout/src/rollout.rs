@@ -249,21 +249,7 @@ impl Rollout {
     /// # Errors
     /// [`Refused`]; then the live set is as it was.
     pub async fn swap(self: &Arc<Self>, id: &str, origin: Origin) -> Result<Swapped, Refused> {
-        self.change(Change::Swap { id: id.to_owned(), origin, before: None }).await
-    }
-
-    /// The same, with what is known otherwise (such as from a journal) of how many new requests were
-    /// approved before: it stands in where the set before was asked too little to tell.
-    ///
-    /// # Errors
-    /// As [`swap`](Self::swap).
-    pub async fn swap_knowing(
-        self: &Arc<Self>,
-        id: &str,
-        origin: Origin,
-        before: Tally,
-    ) -> Result<Swapped, Refused> {
-        self.change(Change::Swap { id: id.to_owned(), origin, before: Some(before) }).await
+        self.change(Change::Swap { id: id.to_owned(), origin }).await
     }
 
     /// Goes back to the set before, or to one by its id.

@@ -77,10 +77,10 @@ async fn a_set_that_approves_everybody_is_taken_back() {
     assert_eq!(open.live(), first);
     tending.abort();
     open.close().await;
-    // And after a restart, where only a journal knows.
+    // And after a restart: it is recorded.
     let (open, tending) = tended(&place).await;
     let staged = open.rollout.stage(numbered(4), me()).await.unwrap();
-    open.rollout.swap_knowing(staged.id(), me(), Tally { asked: 100, approved: 20 }).await.unwrap();
+    open.rollout.swap(staged.id(), me()).await.unwrap();
     observe_until_swapped(&open, staged.id(), first_request(true), 20).await;
     assert_eq!(open.live(), first);
     tending.abort();
