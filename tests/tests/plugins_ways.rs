@@ -106,6 +106,26 @@ fn a_restart_comes_up_with_the_live_set() -> Result<()> {
     Ok(())
 }
 
+// faults row 60
+#[test]
+fn a_configuration_that_signs_strangers_is_held_at_a_restart_too() -> Result<()> {
+    let mut master = Master::start_with(&Settings { config: &abstaining(), ..Settings::default() })?;
+    let before = live(&master)?;
+    master.crash()?;
+    master.configure(&format!("{}{}", abstaining(), ours(&component("autosign")?, "names = [\"*\"]")))?;
+    let name = "stranger.lab.test";
+    // It stays held, however often that is tried.
+    for _ in 0..2 {
+        master.start_again()?;
+        assert_eq!(live(&master)?, before);
+        Request::named(name)?.submit(&master.stranger()?, name)?;
+        ensure!(request::certificate(&master.stranger()?, name)?.is_none(), "a stranger was signed");
+        master.crash()?;
+    }
+    ensure!(master.log().contains("held in shadow"), "nobody is told:\n{}", master.log());
+    Ok(())
+}
+
 #[test]
 fn a_component_of_a_bucket_is_fetched_and_its_signature_checked() -> Result<()> {
     let folder = TempDir::new()?;
