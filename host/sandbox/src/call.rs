@@ -1,35 +1,43 @@
 //! One call: a slot, a fresh store and instance, a question, an answer or the
 //! reason why there is none.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{timeout, timeout_at};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 use wasmtime::component::{Instance, InstancePre};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 
-use crate::clock::{Clock, Stop};
-use crate::lane::{self, Lane, Pace};
+use crate::apart::{self, Apart, Guest};
+use crate::clock::Clock;
+use crate::lane::{self, Lane, Pace, Paces};
 use crate::limiter::Limiter;
 use crate::log::Log;
-use crate::meter::Meter;
+use crate::state::{Calls, Cut, Run, State};
 use crate::text::one_line;
-use crate::wasi::Wasi;
-use crate::{Answered, CallError, CallStats, Host, HostError, Settings, Taken};
+use crate::{Answered, CallError, Host, Settings, Taken};
+
+/// The plugin's permit and the sandbox's.
+type Slot = [OwnedSemaphorePermit; 2];
 
 /// What the calls of one plugin share.
 pub(crate) struct Share {
-    slots: Semaphore,
-    pace: Pace,
+    slots: Arc<Semaphore>,
+    paces: Paces,
     turns: Arc<Semaphore>,
 }
 
 impl Share {
-    pub(crate) fn new(slots: Semaphore) -> Self {
-        Share { slots, pace: Pace::default(), turns: lane::turns() }
+    pub(crate) fn new(slots: Arc<Semaphore>) -> Self {
+        // One plugin leaves a thread to the others, where there is more than one.
+        let turns = lane::turns(apart::threads().saturating_sub(1));
+        Share { slots, paces: Paces::default(), turns }
     }
 }
 
@@ -37,14 +45,18 @@ impl Share {
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) slots: Semaphore,
+    pub(crate) slots: Arc<Semaphore>,
     /// See [`crate::lane`].
     pub(crate) turns: Arc<Semaphore>,
+    pub(crate) apart: Apart,
 }
 
 /// A call of one exported function.
-pub(crate) trait Question: Send {
+pub(crate) trait Question: Send + 'static {
     type Answer: Send;
+
+    /// That of its kind.
+    fn pace(paces: &Paces) -> &Arc<Pace>;
 
     /// Calls the function on a fresh instance.
     fn ask(
@@ -52,23 +64,6 @@ pub(crate) trait Question: Send {
         store: &mut Store<State>,
         instance: &Instance,
     ) -> impl Future<Output = wasmtime::Result<Self::Answer>> + Send;
-}
-
-/// The host's side of one store.
-pub(crate) struct State {
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) log: Log,
-    pub(crate) now: u64,
-    pub(crate) decision_id: String,
-    pub(crate) wasi: Option<Box<Wasi>>,
-    pub(crate) settings: Arc<Settings>,
-    limiter: Limiter,
-    lane: Lane,
-    meter: Arc<Meter>,
-    clock: Arc<Clock>,
-    pub(crate) calls: Arc<Calls>,
-    host_time: Duration,
-    waited: Duration,
 }
 
 /// What a call is made with, besides its question.
@@ -79,79 +74,64 @@ pub(crate) struct Circumstances {
     pub(crate) deadline: Duration,
 }
 
-/// Why the host ends a guest, carried through Wasmtime as an error.
-#[derive(Debug, thiserror::Error)]
-enum Cut {
-    #[error("the deadline passed")]
-    Timeout,
-    #[error("the host calls are used up")]
-    HostCalls,
-}
-
 impl Shared {
     /// Puts one question to a fresh instance of `pre`.
     ///
-    /// Dropping the future ends the guest and frees the slot.
-    pub(crate) async fn ask<Q: Question, T>(
-        &self,
+    /// Dropping the future ends the guest and frees the slot, soon after if it runs apart.
+    pub(crate) async fn ask<Q: Question, T: Send + 'static>(
+        self: &Arc<Self>,
         pre: &InstancePre<State>,
         share: &Share,
         circumstances: Circumstances,
         question: Q,
-        read: impl FnOnce(Q::Answer) -> Result<T, CallError>,
+        read: impl FnOnce(Q::Answer) -> Result<T, CallError> + Send + 'static,
     ) -> Answered<T> {
         let deadline = circumstances.deadline;
-        // They outlive the store, so that a permit always means a free slot, and
-        // clearing up after a slow guest is part of its turn.
+        let pace = Arc::clone(Q::pace(&share.paces));
+        let is_slow = pace.is_slow();
         let lane = Lane::new(&share.turns, &self.turns);
-        let _slot = match self.slot(share, &lane, deadline).await {
+        let slot = match self.slot(share, is_slow.then_some(&lane), deadline).await {
             Ok(slot) => slot,
             Err(taken) => return Answered::not_asked(CallError::Busy(taken)),
         };
-        let clock = Arc::new(Clock::start(deadline));
-        let meter = Arc::new(Meter::default());
-        let mut store = self.store(circumstances, Arc::clone(&clock), Arc::clone(&meter), lane.clone());
-        let answer = {
-            let mut asked = std::pin::pin!(meter.count(async {
-                let instance = pre.instantiate_async(&mut store).await?;
-                question.ask(&mut store, &instance).await
-            }));
+        let run = Arc::new(Run {
+            clock: Clock::start(deadline),
+            meter: Arc::default(),
+            lane,
+            pace: Arc::clone(&pace),
+            home: Handle::current(),
+            gave_way: AtomicBool::new(false),
+            apart: AtomicBool::new(false),
+        });
+        let guest = self.guest(pre, slot, circumstances, Arc::clone(&run), question, read);
+        let answered = {
+            let mut asked = pin!(self.run(guest, &run, is_slow));
+            let host_time = self.settings.host_time;
             loop {
-                match timeout_at(clock.end(self.settings.host_time), &mut asked).await {
-                    Ok(answer) => break answer,
+                match timeout_at(run.clock.end(host_time), &mut asked).await {
+                    Ok(answered) => break answered,
                     // The deadline moves while the guest waits for the host.
-                    Err(_) if clock.left(self.settings.host_time) => {}
-                    Err(_) => break Err(Cut::Timeout.into()),
+                    Err(_) if run.clock.left(host_time) => {}
+                    Err(_) => {
+                        let late = CallError::Timeout(deadline.as_millis());
+                        break Answered { answer: Err(late), stats: run.stats() };
+                    }
                 }
             }
         };
-        let state = store.data_mut();
-        state.log.finish(&*state.host);
-        let state = store.data();
-        let stats = CallStats {
-            took: state.clock.elapsed(),
-            waited: state.waited,
-            memory_bytes: u64::try_from(state.limiter.held()).unwrap_or(u64::MAX),
-        };
-        share.pace.add(meter.used(false));
-        let answer = answer.map_err(|error| self.reason(&error, state, deadline)).and_then(read);
-        Answered { answer, stats }
+        pace.add(run.meter.used(false));
+        answered
     }
 
-    /// A slot of the sandbox within the plugin's share, and a turn if the plugin
-    /// is slow; or what stayed taken.
-    async fn slot<'a>(
-        &'a self,
-        share: &'a Share,
-        lane: &Lane,
-        deadline: Duration,
-    ) -> Result<[SemaphorePermit<'a>; 2], Taken> {
+    /// A slot of the sandbox within the plugin's share, and a turn in the lane if
+    /// one is needed; or what stayed taken.
+    async fn slot(&self, share: &Share, lane: Option<&Lane>, deadline: Duration) -> Result<Slot, Taken> {
         let end = Instant::now().checked_add(deadline).map(tokio::time::Instant::from);
         let settings = &self.settings;
         let ours = permit(&share.slots, end).await.ok_or(Taken::Plugin(settings.slots_per_plugin))?;
         // Only now, so that those who wait for their plugin keep nobody else waiting.
         let slot = permit(&self.slots, end).await.ok_or(Taken::Sandbox(settings.slots))?;
-        if share.pace.is_slow() {
+        if let Some(lane) = lane {
             let end = end.unwrap_or_else(tokio::time::Instant::now);
             let late = |_| Taken::Plugin(settings.slots_per_plugin);
             timeout_at(end, lane.clone().enter()).await.map_err(late)?;
@@ -159,8 +139,65 @@ impl Shared {
         Ok([ours, slot])
     }
 
-    fn store(&self, with: Circumstances, clock: Arc<Clock>, meter: Arc<Meter>, lane: Lane) -> Store<State> {
+    /// The whole life of one instance.
+    fn guest<Q: Question, T: Send + 'static>(
+        self: &Arc<Self>,
+        pre: &InstancePre<State>,
+        slot: Slot,
+        circumstances: Circumstances,
+        run: Arc<Run>,
+        question: Q,
+        read: impl FnOnce(Q::Answer) -> Result<T, CallError> + Send + 'static,
+    ) -> Guest<Answered<T>> {
+        let (shared, pre) = (Arc::clone(self), pre.clone());
+        Box::pin(async move {
+            // They outlive the store, so that a permit always means a free slot, and
+            // clearing up after a slow guest is part of its turn.
+            let _held = (slot, run.lane.clone());
+            let deadline = circumstances.deadline;
+            let counted = run.meter.count(async {
+                let mut store = shared.store(circumstances, Arc::clone(&run));
+                let asked = async {
+                    let instance = pre.instantiate_async(&mut store).await?;
+                    question.ask(&mut store, &instance).await
+                };
+                match asked.await {
+                    Ok(answer) => read(answer),
+                    Err(error) => Err(shared.reason(&error, store.data(), deadline)),
+                }
+            });
+            let answer = counted.await;
+            Answered { answer, stats: run.stats() }
+        })
+    }
+
+    /// Runs a guest here for as long as it is fast, and then apart.
+    async fn run<T: Send + 'static>(
+        &self,
+        mut guest: Guest<Answered<T>>,
+        run: &Run,
+        is_slow: bool,
+    ) -> Answered<T> {
+        if !is_slow {
+            let here = poll_fn(|context| match guest.as_mut().poll(context) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending if run.gave_way.load(Ordering::Relaxed) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            if let Some(answered) = here.await {
+                return answered;
+            }
+        }
+        run.apart.store(true, Ordering::Relaxed);
+        self.apart.run(guest).await.unwrap_or_else(|| {
+            let answer = Err(CallError::Trap("the host failed on it".into()));
+            Answered { answer, stats: run.stats() }
+        })
+    }
+
+    fn store(&self, with: Circumstances, run: Arc<Run>) -> Store<State> {
         let settings = &self.settings;
+        let limiter = Limiter::new(settings.memory_bytes, Arc::clone(&run.meter));
         let mut store = Store::new(
             &self.engine,
             State {
@@ -170,32 +207,16 @@ impl Shared {
                 decision_id: with.decision_id,
                 wasi: None,
                 settings: Arc::clone(settings),
-                limiter: Limiter::new(settings.memory_bytes),
-                lane,
-                meter,
-                clock,
-                calls: Arc::new(Calls { made: AtomicU32::new(0), most: settings.host_calls }),
+                calls: Arc::new(Calls::new(settings.host_calls)),
+                limiter,
+                run,
                 host_time: settings.host_time,
-                waited: Duration::ZERO,
             },
         );
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(settings.output_bytes);
-        // At each tick a running guest lets others run. The deadline is looked
-        // at here too, because a busy runtime fires its timers late.
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            let state = context.data();
-            state.calls.check()?;
-            if state.clock.is_over() {
-                return Err(Cut::Timeout.into());
-            }
-            // Whoever was kept from running has not had its time yet.
-            if state.meter.used(true) < lane::AT_ONCE {
-                return Ok(UpdateDeadline::Continue(1));
-            }
-            Ok(UpdateDeadline::YieldCustom(1, state.lane.give_way()))
-        });
+        store.epoch_deadline_callback(|context| context.data().tick());
         store
     }
 
@@ -224,72 +245,9 @@ impl Shared {
     }
 }
 
-async fn permit(of: &Semaphore, end: Option<tokio::time::Instant>) -> Option<SemaphorePermit<'_>> {
-    match of.try_acquire() {
+async fn permit(of: &Arc<Semaphore>, end: Option<tokio::time::Instant>) -> Option<OwnedSemaphorePermit> {
+    match Arc::clone(of).try_acquire_owned() {
         Ok(permit) => Some(permit),
-        Err(_) => timeout_at(end?, of.acquire()).await.ok()?.ok(),
-    }
-}
-
-impl State {
-    /// Counts one host call.
-    pub(crate) fn charge(&mut self) -> wasmtime::Result<Arc<dyn Host>> {
-        self.calls.take();
-        self.calls.check()?;
-        Ok(Arc::clone(&self.host))
-    }
-
-    /// Waits for the host, within what is left of the host's time.
-    pub(crate) async fn wait<T>(
-        &mut self,
-        answer: impl Future<Output = Result<T, HostError>>,
-    ) -> Result<T, HostError> {
-        let started = self.stand_still();
-        let answer = timeout(self.host_time, answer).await;
-        self.go_on(started);
-        answer.unwrap_or_else(|_| {
-            Err(HostError::Unavailable("the host's time for this call is used up".into()))
-        })
-    }
-
-    /// What is left of the host's time.
-    pub(crate) fn host_time(&self) -> Duration {
-        self.host_time
-    }
-
-    /// Stops the guest's clock: from here on it is the host that takes its time.
-    pub(crate) fn stand_still(&self) -> Stop {
-        self.lane.leave();
-        self.clock.pause()
-    }
-
-    /// Lets the guest's clock go on.
-    pub(crate) fn go_on(&mut self, since: Stop) {
-        let spent = self.clock.resume(since);
-        self.waited = self.waited.saturating_add(spent);
-        self.host_time = self.host_time.saturating_sub(spent);
-    }
-
-    /// Nanoseconds before the deadline.
-    pub(crate) fn remaining(&self) -> u64 {
-        self.clock.remaining()
-    }
-}
-
-/// The host calls of one call.
-pub(crate) struct Calls {
-    made: AtomicU32,
-    most: u32,
-}
-
-impl Calls {
-    /// Counts one, and tells whether it is within the budget.
-    pub(crate) fn take(&self) -> bool {
-        self.made.fetch_add(1, Ordering::Relaxed) < self.most
-    }
-
-    /// Ends the guest once it has made more than the budget.
-    pub(crate) fn check(&self) -> wasmtime::Result<()> {
-        if self.made.load(Ordering::Relaxed) > self.most { Err(Cut::HostCalls.into()) } else { Ok(()) }
+        Err(_) => timeout_at(end?, Arc::clone(of).acquire_owned()).await.ok()?.ok(),
     }
 }

@@ -6,6 +6,8 @@ pub(crate) struct Clock {
     start: Instant,
     /// Nanoseconds after `start`; [`PAUSED`] during a host call.
     end: AtomicU64,
+    /// Nanoseconds that it stood still.
+    waited: AtomicU64,
     deadline: Duration,
 }
 
@@ -19,7 +21,12 @@ pub(crate) struct Stop {
 
 impl Clock {
     pub(crate) fn start(deadline: Duration) -> Self {
-        Clock { start: Instant::now(), end: AtomicU64::new(nanos(deadline)), deadline }
+        Clock {
+            start: Instant::now(),
+            end: AtomicU64::new(nanos(deadline)),
+            waited: AtomicU64::new(0),
+            deadline,
+        }
     }
 
     /// Since the start, pauses included.
@@ -59,7 +66,13 @@ impl Clock {
     pub(crate) fn resume(&self, since: Stop) -> Duration {
         let spent = since.at.elapsed();
         self.end.store(since.end.saturating_add(nanos(spent)), Ordering::Relaxed);
+        self.waited.fetch_add(nanos(spent), Ordering::Relaxed);
         spent
+    }
+
+    /// How long it stood still, until it last went on.
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
     }
 
     fn end_nanos(&self) -> u64 {

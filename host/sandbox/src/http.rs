@@ -12,8 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::io::poll;
@@ -23,7 +25,7 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use crate::call::{Calls, State};
+use crate::state::{Calls, State};
 use crate::{Host, HostError, HttpRequest, HttpResponse, Settings};
 
 /// Bytes of the header fields of one request or response.
@@ -50,7 +52,12 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(crate) fn new(host: &Arc<dyn Host>, settings: &Arc<Settings>, calls: &Arc<Calls>) -> Self {
+    pub(crate) fn new(
+        host: &Arc<dyn Host>,
+        settings: &Arc<Settings>,
+        calls: &Arc<Calls>,
+        home: &Handle,
+    ) -> Self {
         let mut ctx = WasiHttpCtx::new();
         ctx.set_field_size_limit(FIELD_BYTES);
         let room = usize::try_from(settings.http_requests).unwrap_or(Semaphore::MAX_PERMITS);
@@ -58,6 +65,7 @@ impl Http {
             host: Arc::clone(host),
             settings: Arc::clone(settings),
             calls: Arc::clone(calls),
+            home: home.clone(),
             room: Arc::new(Semaphore::new(room)),
             under_way: Arc::default(),
             time: Duration::ZERO,
@@ -71,6 +79,8 @@ struct Way {
     host: Arc<dyn Host>,
     settings: Arc<Settings>,
     calls: Arc<Calls>,
+    /// Where the host's work is done.
+    home: Handle,
     /// For requests under way and for responses not read to their end.
     room: Arc<Semaphore>,
     under_way: Arc<AtomicU32>,
@@ -97,12 +107,16 @@ impl WasiHttpHooks for Way {
         };
         let under_way = UnderWay::begin(&self.under_way);
         let (host, settings, time) = (Arc::clone(&self.host), Arc::clone(&self.settings), self.time);
-        Box::new(async move {
+        let most = settings.http_request_bytes;
+        let answered = AbortOnDropHandle::new(self.home.spawn(async move {
             let answered = timeout(time, async {
-                let request = read(request, settings.http_request_bytes).await?;
+                let request = read(request, most).await?;
                 host.http(&request).await.map_err(code)
             });
-            let answered = answered.await.unwrap_or(Err(Error::HttpResponseTimeout));
+            answered.await.unwrap_or(Err(Error::HttpResponseTimeout))
+        }));
+        Box::new(async move {
+            let answered = answered.await.unwrap_or(Err(Error::InternalError(None)));
             drop(under_way);
             let response = answer(answered?, settings.http_response_bytes, room)?;
             let nothing_more: Rest = Box::new(ready(Ok(())));
@@ -186,7 +200,7 @@ fn code(error: HostError) -> Error {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let time = self.host_time();
+        let time = self.host_time;
         let wasi = self.wasi();
         wasi.http.way.time = time;
         WasiHttpCtxView { hooks: &mut wasi.http.way, table: &mut wasi.table, ctx: &mut wasi.http.ctx }
@@ -199,13 +213,15 @@ impl poll::Host for State {
         if self.waits_for_host() {
             let same = pollables.iter().map(|pollable| Resource::new_borrow(pollable.rep())).collect();
             let stopped = self.stand_still();
-            let time = self.host_time();
+            let time = self.host_time;
             let found = timeout(time, poll::Host::poll(&mut self.wasi().table, same)).await;
             self.go_on(stopped);
             if let Ok(found) = found {
                 return found;
             }
         }
+        // Its own time goes on, but it needs no thread.
+        self.run.lane.leave();
         poll::Host::poll(&mut self.wasi().table, pollables).await
     }
 }

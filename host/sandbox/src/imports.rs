@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::bindings::bunraku::plugin::{clock, facts, log, object_store, stored_config, types};
-use crate::call::State;
+use crate::state::State;
 use crate::{ByteRange, Level, ResourceQuery};
 
 type Answer<T> = wasmtime::Result<Result<T, types::HostError>>;
@@ -35,7 +35,7 @@ impl clock::Host for State {
     }
 
     fn remaining(&mut self) -> wasmtime::Result<u64> {
-        Ok(State::remaining(self))
+        Ok(self.run.clock.remaining())
     }
 }
 
@@ -52,7 +52,7 @@ impl facts::Host for State {
 impl object_store::Host for State {
     async fn head(&mut self, store: String, key: String) -> Answer<object_store::ObjectInfo> {
         let host = self.charge()?;
-        let answer = self.wait(host.head(&store, &key)).await;
+        let answer = self.wait(async move { host.head(&store, &key).await }).await;
         Ok(answer.map(Into::into).map_err(Into::into))
     }
 
@@ -64,7 +64,7 @@ impl object_store::Host for State {
     ) -> Answer<object_store::Object> {
         let host = self.charge()?;
         let range = range.map(|range| ByteRange { start: range.start, length: range.length });
-        let answer = self.wait(host.get(&store, &key, range)).await;
+        let answer = self.wait(async move { host.get(&store, &key, range).await }).await;
         Ok(answer.map(Into::into).map_err(Into::into))
     }
 
@@ -75,7 +75,7 @@ impl object_store::Host for State {
         cursor: Option<String>,
     ) -> Answer<object_store::Listing> {
         let host = self.charge()?;
-        let answer = self.wait(host.list(&store, &prefix, cursor.as_deref())).await;
+        let answer = self.wait(async move { host.list(&store, &prefix, cursor.as_deref()).await }).await;
         Ok(answer.map(Into::into).map_err(Into::into))
     }
 }
@@ -93,7 +93,7 @@ impl stored_config::Host for State {
             tags: query.tags,
             environment: query.environment,
         };
-        let answer = self.wait(host.exported_resources(&query, cursor.as_deref())).await;
+        let answer = self.wait(async move { host.exported_resources(&query, cursor.as_deref()).await }).await;
         Ok(answer.map(Into::into).map_err(Into::into))
     }
 
@@ -113,7 +113,7 @@ impl stored_config::Host for State {
                 }
             }
         }
-        let answer = self.wait(host.nodes(&parsed, &select, cursor.as_deref())).await;
+        let answer = self.wait(async move { host.nodes(&parsed, &select, cursor.as_deref()).await }).await;
         Ok(answer.map(Into::into).map_err(Into::into))
     }
 }

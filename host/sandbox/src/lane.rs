@@ -1,47 +1,55 @@
-//! Who runs first. A guest that is done at once just runs. One that is not,
-//! and every call of a plugin that is known not to be, takes turns with its
-//! kind, so that a thread is left to agents and to well-behaved guests.
+//! Turns of slow guests on the threads that they have ([`crate::apart`]), so
+//! that many calls of one plugin wait behind each other, and not before those
+//! of another.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Processor time that a guest may use before it has to take turns.
-pub(crate) const AT_ONCE: Duration = Duration::from_millis(5);
-/// How long a guest stands aside before its next turn. Only a worker that
-/// finds nothing to run looks at sockets at once, so yielding is not enough.
-const ASIDE: Duration = Duration::from_millis(1);
-/// A plugin is slow if its calls use this many nanoseconds of a processor: tens
-/// of times what a small plugin uses.
-const SLOW: u64 = 500_000;
+/// Processor time that a guest may use before it is slow: then it goes on
+/// apart, at the next tick.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);
+/// A plugin is slow at a kind of question if its calls use this many nanoseconds
+/// of a processor: several times what a small plugin uses, and what going apart costs.
+const SLOW: u64 = 200_000;
 
-/// Turns for guests that are slow: one less than the machine has threads.
-///
-/// A plugin has as many of its own, and only with one of those a guest waits
-/// for one of the sandbox's: so many calls of one plugin wait behind each
-/// other, and not before those of another.
-pub(crate) fn turns() -> Arc<Semaphore> {
-    let threads = available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new(threads.saturating_sub(1).max(1)))
+/// As many turns as this.
+pub(crate) fn turns(most: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(most.max(1)))
 }
 
-/// What a plugin's calls used of a processor lately.
-#[derive(Default)]
+/// What a plugin's calls of one kind used of a processor lately.
 pub(crate) struct Pace {
     nanos: AtomicU64,
 }
 
+/// That of each kind.
+#[derive(Default)]
+pub(crate) struct Paces {
+    pub(crate) manifest: Arc<Pace>,
+    pub(crate) approver: Arc<Pace>,
+    pub(crate) classifier: Arc<Pace>,
+    pub(crate) provider: Arc<Pace>,
+}
+
+impl Default for Pace {
+    /// A new plugin is slow until it has shown that it is not.
+    fn default() -> Self {
+        Pace { nanos: AtomicU64::new(2 * SLOW) }
+    }
+}
+
 impl Pace {
-    /// Whether its calls take turns from their beginning.
+    /// Whether such calls run apart from their beginning.
     pub(crate) fn is_slow(&self) -> bool {
         self.nanos.load(Ordering::Relaxed) >= SLOW
     }
 
-    /// Adds a call. A slow one among fast ones may be a chance; three are none.
+    /// Adds a call. A slow one among fast ones may be a chance: a machine that
+    /// is not ours alone takes the processor away, and it looks as if it were used.
     pub(crate) fn add(&self, used: Duration) {
         let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX).min(4 * SLOW);
         let before = self.nanos.load(Ordering::Relaxed);
@@ -51,6 +59,9 @@ impl Pace {
 }
 
 /// One guest's place among the slow ones. Its clones are the same place.
+///
+/// A plugin has turns of its own, and only with one of those a guest waits for
+/// one of the sandbox's.
 #[derive(Clone)]
 pub(crate) struct Lane {
     of_plugin: Arc<Semaphore>,
@@ -75,7 +86,8 @@ impl Lane {
         self.leave();
         let next = self.clone();
         Box::pin(async move {
-            tokio::time::sleep(ASIDE).await;
+            // Also where a guest nobody waits for any more is ended.
+            tokio::task::yield_now().await;
             next.enter().await;
         })
     }
@@ -91,17 +103,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plugin_is_slow_after_three_slow_calls_and_fast_after_some_fast_ones() {
+    fn a_plugin_is_slow_at_first_and_after_slow_calls_and_fast_after_fast_ones() {
         let pace = Pace::default();
         let check = |calls: u32, took: Duration, expected: bool| {
             (0..calls).for_each(|_| pace.add(took));
             assert_eq!(pace.is_slow(), expected, "after {calls} of {took:?}");
         };
         let (fast, slow) = (Duration::from_micros(20), Duration::from_millis(100));
+        check(5, fast, true);
         check(100, fast, false);
-        check(2, slow, false);
-        check(1, slow, true);
+        check(1, slow, false);
+        check(2, slow, true);
         check(100, slow, true);
-        check(12, fast, false);
+        check(15, fast, false);
     }
 }

@@ -13,6 +13,7 @@
 //! never a verdict.
 
 mod answered;
+mod apart;
 mod bindings;
 mod bytes;
 mod cache;
@@ -31,6 +32,7 @@ mod meter;
 mod plugin;
 mod sandbox;
 mod settings;
+mod state;
 mod text;
 mod types;
 mod wasi;

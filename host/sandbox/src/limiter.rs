@@ -1,4 +1,8 @@
+use std::sync::Arc;
+
 use wasmtime::{ResourceLimiter, Result};
+
+use crate::meter::Meter;
 
 /// Elements of all tables of one call; each takes eight bytes of the host.
 const TABLE_ELEMENTS: usize = 256 << 10;
@@ -17,16 +21,18 @@ pub(crate) struct Limiter {
     memory_left: usize,
     elements_left: usize,
     refused: bool,
+    meter: Arc<Meter>,
 }
 
 impl Limiter {
-    pub(crate) fn new(memory_bytes: usize) -> Self {
-        Limiter { memory_bytes, memory_left: memory_bytes, elements_left: TABLE_ELEMENTS, refused: false }
-    }
-
-    /// Bytes of linear memory held; a memory never shrinks, so at the end it is the most that was.
-    pub(crate) fn held(&self) -> usize {
-        self.memory_bytes.saturating_sub(self.memory_left)
+    pub(crate) fn new(memory_bytes: usize, meter: Arc<Meter>) -> Self {
+        Limiter {
+            memory_bytes,
+            memory_left: memory_bytes,
+            elements_left: TABLE_ELEMENTS,
+            refused: false,
+            meter,
+        }
     }
 
     pub(crate) fn refused(&self) -> bool {
@@ -52,6 +58,7 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         let granted = take(&mut self.memory_left, current, desired);
+        self.meter.hold(self.memory_bytes.saturating_sub(self.memory_left));
         self.refused |= !granted;
         Ok(granted)
     }
@@ -93,18 +100,18 @@ mod tests {
 
     #[test]
     fn memories_of_one_call_add_up() {
-        let mut limiter = Limiter::new(2 * MIB);
+        let mut limiter = Limiter::new(2 * MIB, Arc::default());
         assert!(limiter.memory_growing(0, MIB, None).unwrap());
         assert!(limiter.memory_growing(0, MIB, None).unwrap());
         assert!(!limiter.refused());
-        assert_eq!(limiter.held(), 2 * MIB);
+        assert_eq!(limiter.meter.memory(), 2 << 20);
         assert!(!limiter.memory_growing(MIB, MIB + 65536, None).unwrap());
         assert!(limiter.refused());
     }
 
     #[test]
     fn tables_of_one_call_add_up() {
-        let mut limiter = Limiter::new(MIB);
+        let mut limiter = Limiter::new(MIB, Arc::default());
         assert!(limiter.table_growing(0, TABLE_ELEMENTS, None).unwrap());
         assert!(!limiter.table_growing(0, 1, None).unwrap());
         assert!(limiter.refused());

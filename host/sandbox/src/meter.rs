@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Processor time of one guest, whichever threads it ran on. On a busy machine
-/// that says who is slow; time on the wall says only that the machine is busy.
+/// What one guest takes: memory, and processor time, whichever threads it ran
+/// on. On a busy machine that says who is slow; time on the wall says only that
+/// the machine is busy.
 #[derive(Default)]
 pub(crate) struct Meter {
     /// Nanoseconds until the guest was last continued.
     before: AtomicU64,
     /// The thread's clock when that was.
     since: AtomicU64,
+    memory: AtomicU64,
 }
 
 impl Meter {
@@ -32,6 +34,16 @@ impl Meter {
     pub(crate) fn used(&self, runs: bool) -> Duration {
         let running = if runs { self.running() } else { 0 };
         Duration::from_nanos(self.before.load(Ordering::Relaxed).saturating_add(running))
+    }
+
+    /// Notes how many bytes of linear memory the guest holds. It never gives any back.
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.memory.store(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The most linear memory that the guest held, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 
     fn running(&self) -> u64 {

@@ -11,7 +11,9 @@ use crate::bindings::bunraku::plugin::types;
 use crate::bindings::exports::bunraku::plugin::{
     csr_approval, manifest, node_classification, resource_provision,
 };
-use crate::call::{Circumstances, Question, Share, Shared, State};
+use crate::call::{Circumstances, Question, Share, Shared};
+use crate::lane::{Pace, Paces};
+use crate::state::State;
 use crate::{
     Answered, CallContext, CallError, ClassInfo, Csr, Failure, Fragment, Host, Kinds, Metadata, NoHost, Node,
     Outcome, ProvideRequest, SettingsProblem, Verdict,
@@ -65,14 +67,15 @@ impl Plugin {
     /// Has the plugin check its settings, with nothing granted. No problem means yes.
     pub async fn validate_settings(&self, settings: &Value) -> Result<Vec<SettingsProblem>, CallError> {
         let component = &self.component;
-        let question = Validate { export: &component.exports.manifest, settings: settings.to_string() };
+        let question =
+            Validate { export: component.exports.manifest.clone(), settings: settings.to_string() };
         let read = |problems: Vec<manifest::Problem>| Ok(problems.into_iter().map(Into::into).collect());
         component.ask(component.nothing_granted(), question, read).await.answer
     }
 
     /// Asks whether a request is to be signed.
     pub async fn decide(&self, call: Call, csr: &Csr) -> Answered<Verdict> {
-        let Some(export) = &self.component.exports.approver else {
+        let Some(export) = self.component.exports.approver.clone() else {
             return Answered::not_asked(CallError::NotExported("csr-approval"));
         };
         let (circumstances, context) = self.component.circumstances(call);
@@ -83,7 +86,7 @@ impl Plugin {
 
     /// Asks what a node is.
     pub async fn classify(&self, call: Call, node: &Node) -> Answered<Outcome> {
-        let Some(export) = &self.component.exports.classifier else {
+        let Some(export) = self.component.exports.classifier.clone() else {
             return Answered::not_asked(CallError::NotExported("node-classification"));
         };
         let (circumstances, context) = self.component.circumstances(call);
@@ -94,7 +97,7 @@ impl Plugin {
 
     /// Asks for the resources of a class.
     pub async fn provide(&self, call: Call, request: &ProvideRequest) -> Answered<Fragment> {
-        let Some(export) = &self.component.exports.provider else {
+        let Some(export) = self.component.exports.provider.clone() else {
             return Answered::not_asked(CallError::NotExported("resource-provision"));
         };
         let (circumstances, context) = self.component.circumstances(call);
@@ -134,22 +137,22 @@ impl Checked {
             Ok(metadata) => metadata.try_into().map(Ok),
             Err(difference) => Ok(Err(difference)),
         };
-        self.ask(self.at_load(), Describe(&self.exports), read).await.answer
+        self.ask(self.at_load(), Describe(self.exports.clone()), read).await.answer
     }
 
     /// The classes it provides.
     pub(crate) async fn classes(&self) -> Result<Vec<ClassInfo>, CallError> {
-        let Some(export) = &self.exports.provider else { return Ok(Vec::new()) };
+        let Some(export) = self.exports.provider.clone() else { return Ok(Vec::new()) };
         let read =
             |found: Vec<resource_provision::ClassInfo>| found.into_iter().map(TryInto::try_into).collect();
         self.ask(self.at_load(), Classes(export), read).await.answer
     }
 
-    async fn ask<Q: Question, T>(
+    async fn ask<Q: Question, T: Send + 'static>(
         &self,
         with: Circumstances,
         question: Q,
-        read: impl FnOnce(Q::Answer) -> Result<T, CallError>,
+        read: impl FnOnce(Q::Answer) -> Result<T, CallError> + Send + 'static,
     ) -> Answered<T> {
         self.shared.ask(&self.pre, &self.share, with, question, read).await
     }
@@ -179,6 +182,7 @@ fn ungranted(deadline: Duration) -> Circumstances {
 }
 
 /// Where a component's exports are.
+#[derive(Clone)]
 pub(crate) struct Exports {
     manifest: manifest::GuestIndices,
     approver: Option<csr_approval::GuestIndices>,
@@ -220,10 +224,14 @@ impl Exports {
     }
 }
 
-struct Describe<'a>(&'a Exports);
+struct Describe(Exports);
 
-impl Question for Describe<'_> {
+impl Question for Describe {
     type Answer = Result<manifest::Metadata, String>;
+
+    fn pace(paces: &Paces) -> &Arc<Pace> {
+        &paces.manifest
+    }
 
     async fn ask(self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self::Answer> {
         if let Err(difference) = self.0.check_types(store, instance) {
@@ -234,65 +242,85 @@ impl Question for Describe<'_> {
     }
 }
 
-struct Classes<'a>(&'a resource_provision::GuestIndices);
+struct Classes(resource_provision::GuestIndices);
 
-impl Question for Classes<'_> {
+impl Question for Classes {
     type Answer = Vec<resource_provision::ClassInfo>;
+
+    fn pace(paces: &Paces) -> &Arc<Pace> {
+        &paces.manifest
+    }
 
     async fn ask(self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self::Answer> {
         self.0.load(&mut *store, instance)?.call_classes(store).await
     }
 }
 
-struct Validate<'a> {
-    export: &'a manifest::GuestIndices,
+struct Validate {
+    export: manifest::GuestIndices,
     settings: String,
 }
 
-impl Question for Validate<'_> {
+impl Question for Validate {
     type Answer = Vec<manifest::Problem>;
+
+    fn pace(paces: &Paces) -> &Arc<Pace> {
+        &paces.manifest
+    }
 
     async fn ask(self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self::Answer> {
         self.export.load(&mut *store, instance)?.call_validate_settings(store, &self.settings).await
     }
 }
 
-struct Decide<'a> {
-    export: &'a csr_approval::GuestIndices,
+struct Decide {
+    export: csr_approval::GuestIndices,
     context: types::CallContext,
     request: csr_approval::Csr,
 }
 
-impl Question for Decide<'_> {
+impl Question for Decide {
     type Answer = Result<csr_approval::Verdict, types::Failure>;
+
+    fn pace(paces: &Paces) -> &Arc<Pace> {
+        &paces.approver
+    }
 
     async fn ask(self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self::Answer> {
         self.export.load(&mut *store, instance)?.call_decide(store, &self.context, &self.request).await
     }
 }
 
-struct Classify<'a> {
-    export: &'a node_classification::GuestIndices,
+struct Classify {
+    export: node_classification::GuestIndices,
     context: types::CallContext,
     node: node_classification::Node,
 }
 
-impl Question for Classify<'_> {
+impl Question for Classify {
     type Answer = Result<node_classification::Outcome, types::Failure>;
+
+    fn pace(paces: &Paces) -> &Arc<Pace> {
+        &paces.classifier
+    }
 
     async fn ask(self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self::Answer> {
         self.export.load(&mut *store, instance)?.call_classify(store, &self.context, &self.node).await
     }
 }
 
-struct Provide<'a> {
-    export: &'a resource_provision::GuestIndices,
+struct Provide {
+    export: resource_provision::GuestIndices,
     context: types::CallContext,
     request: resource_provision::Request,
 }
 
-impl Question for Provide<'_> {
+impl Question for Provide {
     type Answer = Result<resource_provision::Fragment, types::Failure>;
+
+    fn pace(paces: &Paces) -> &Arc<Pace> {
+        &paces.provider
+    }
 
     async fn ask(self, store: &mut Store<State>, instance: &Instance) -> wasmtime::Result<Self::Answer> {
         self.export.load(&mut *store, instance)?.call_provide(store, &self.context, &self.request).await

@@ -11,11 +11,13 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::apart::{self, Apart};
 use crate::bindings::EveryKind;
 use crate::cache::Cache;
-use crate::call::{Share, Shared, State};
+use crate::call::{Share, Shared};
 use crate::limiter::{INSTANCES, MEMORIES, TABLES};
 use crate::plugin::{Checked, Exports};
+use crate::state::State;
 use crate::text::one_line;
 use crate::{Error, LoadError, Metadata, Plugin, Settings, contract, lane};
 
@@ -52,8 +54,9 @@ impl Sandbox {
             .map_err(Error::Thread)?;
         let cache = settings.cache_dir.as_deref().and_then(|dir| open_cache(dir, &engine));
         let slots = semaphore(settings.slots);
+        let (apart, turns) = (Apart::start().map_err(Error::Thread)?, lane::turns(apart::threads()));
         Ok(Arc::new(Sandbox {
-            shared: Arc::new(Shared { engine, settings: Arc::new(settings), slots, turns: lane::turns() }),
+            shared: Arc::new(Shared { engine, settings: Arc::new(settings), slots, turns, apart }),
             linker,
             cache,
             compiling: Mutex::new(false),
@@ -240,8 +243,8 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     Ok(linker)
 }
 
-fn semaphore(permits: u32) -> Semaphore {
-    Semaphore::new(usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS))
+fn semaphore(permits: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS)))
 }
 
 fn open_cache(dir: &Path, engine: &Engine) -> Option<Cache> {

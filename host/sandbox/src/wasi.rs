@@ -14,8 +14,8 @@ use wasmtime_wasi::{
     HostMonotonicClock, HostWallClock, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
 };
 
-use crate::call::State;
 use crate::http::Http;
+use crate::state::State;
 
 /// Bytes that a guest may ask for at once.
 const RANDOM_BYTES: u64 = 64 << 10;
@@ -42,7 +42,7 @@ impl State {
             Box::new(Wasi::closed(
                 &self.decision_id,
                 self.now,
-                Http::new(&self.host, &self.settings, &self.calls),
+                Http::new(&self.host, &self.settings, &self.calls, &self.run.home),
             ))
         })
     }

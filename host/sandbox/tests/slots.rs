@@ -62,7 +62,13 @@ async fn a_call_nobody_waits_for_gives_its_slot_back() {
         host.gate.as_ref().unwrap().asked.notified().await;
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
-        assert_eq!(sandbox.free_slots(), 1);
+        // The guest ends where it runs, a moment later.
+        let freed = async {
+            while sandbox.free_slots() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(SECOND, freed).await.expect("the slot stays taken");
         assert!(decide(&plugin, "approve").await.is_ok());
     }
 }
