@@ -5,7 +5,8 @@
 //! is small and may not. It asks no plugin, compares no answers, and never keeps a decision waiting:
 //! [`Journal::append`] puts the record into a bounded queue, from which the oldest are dropped and
 //! counted when the disk does not keep up. The one exception is [`Journal::append_durable`], for an
-//! approval that is about to sign. Deciding is `decide`'s and `master`'s business, what nodes are is
+//! approval that is about to sign: it goes before all that waits. Numbers follow the order of arrival,
+//! whatever is written first. Deciding is `decide`'s and `master`'s business, what nodes are is
 //! `store`'s.
 //!
 //! # What survives what
@@ -34,6 +35,7 @@
 
 mod blob;
 mod error;
+mod group;
 mod lock;
 mod prune;
 mod queue;
@@ -141,7 +143,7 @@ impl Journal {
         schema::migrate(path, &mut connection).await?;
         let next = writer::next_number(&mut connection).await?;
         let readers = readers(path).await?;
-        let (queue, counts) = (Arc::new(Queue::new(settings.queue)), Arc::default());
+        let (queue, counts) = (Arc::new(Queue::new(settings.queue, next)), Arc::default());
         let log = beside(path, "-wal");
         let writer = Writer {
             path: path.to_owned(),
@@ -191,7 +193,7 @@ impl Journal {
             tracing::warn!(decision = record.id, "a decision is too large for the journal");
             return;
         };
-        match desk.queue.push(Waiting { record, weight, reply: None }) {
+        match desk.queue.push(Waiting { seq: 0, record, weight, reply: None }) {
             Ok(dropped) => desk.drop_some(dropped),
             Err(_) => desk.drop_some(1),
         }
@@ -209,7 +211,7 @@ impl Journal {
             return Err(Error::TooLarge { id: record.id, limit: MAX_INPUT_AND_ANSWER });
         };
         let (reply, answer) = oneshot::channel();
-        let dropped = desk.queue.push(Waiting { record, weight, reply: Some(reply) })?;
+        let dropped = desk.queue.push(Waiting { seq: 0, record, weight, reply: Some(reply) })?;
         desk.drop_some(dropped);
         answer.await.map_err(|_| Error::Closed)?
     }

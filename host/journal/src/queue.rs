@@ -13,12 +13,16 @@ use crate::{Error, Record};
 const WAITING: usize = 64 * 1024 * 1024;
 /// Records that share one commit.
 const GROUP: usize = 256;
+/// The same while somebody waits for one of them.
+const QUICK_GROUP: usize = 64;
 /// Bytes that share one commit, unless the first record alone has more.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// How long the first record of a group waits for others.
 const GATHER: Duration = Duration::from_millis(50);
 
 pub(crate) struct Waiting {
+    /// Its number, by the order of arrival. [`Queue::push`] gives it.
+    pub(crate) seq: i64,
     pub(crate) record: Record,
     /// Roughly its bytes.
     pub(crate) weight: usize,
@@ -32,11 +36,13 @@ pub(crate) struct Queue {
     limit: usize,
 }
 
-#[derive(Default)]
 struct Inner {
-    waiting: VecDeque<Waiting>,
+    /// The number of the next record, above all that were given. None is given twice.
+    next: i64,
+    /// Those that somebody waits for go first.
+    urgent: VecDeque<Waiting>,
+    others: VecDeque<Waiting>,
     weight: usize,
-    urgent: usize,
     closed: bool,
 }
 
@@ -49,31 +55,37 @@ pub(crate) enum Next {
 }
 
 impl Queue {
-    pub(crate) fn new(limit: usize) -> Queue {
-        Queue { inner: Mutex::default(), arrived: Notify::new(), limit: limit.max(1) }
+    /// `next`: the number of the first record.
+    pub(crate) fn new(limit: usize, next: i64) -> Queue {
+        let (urgent, others) = (VecDeque::new(), VecDeque::new());
+        let inner = Inner { next, urgent, others, weight: 0, closed: false };
+        Queue { inner: Mutex::new(inner), arrived: Notify::new(), limit: limit.max(1) }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().waiting.len()
+        self.lock().len()
     }
 
-    /// Puts it at the end; says how many of the oldest were dropped for it.
-    pub(crate) fn push(&self, new: Waiting) -> Result<u64, Error> {
+    /// Takes a record; says how many of the oldest were dropped for it.
+    pub(crate) fn push(&self, mut new: Waiting) -> Result<u64, Error> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(Error::Closed);
         }
+        new.seq = inner.next;
+        inner.next = inner.next.saturating_add(1);
         inner.weight = inner.weight.saturating_add(new.weight);
-        inner.urgent = inner.urgent.saturating_add(usize::from(new.reply.is_some()));
-        inner.waiting.push_back(new);
+        if new.reply.is_some() {
+            inner.urgent.push_back(new)
+        } else {
+            inner.others.push_back(new)
+        }
         let mut dropped = 0;
-        while inner.waiting.len() > self.limit || inner.weight > WAITING {
-            // Somebody waits for the others, so there are no more of them than callers.
-            let Some(oldest) = inner.waiting.iter().position(|w| w.reply.is_none()) else { break };
-            if let Some(old) = inner.waiting.remove(oldest) {
-                inner.weight = inner.weight.saturating_sub(old.weight);
-                dropped += 1;
-            }
+        while inner.len() > self.limit || inner.weight > WAITING {
+            // Somebody waits for the urgent ones, so there are no more of them than callers.
+            let Some(oldest) = inner.others.pop_front() else { break };
+            inner.weight = inner.weight.saturating_sub(oldest.weight);
+            dropped += 1;
         }
         drop(inner);
         self.arrived.notify_one();
@@ -92,16 +104,16 @@ impl Queue {
         loop {
             {
                 let mut inner = self.lock();
-                let full = inner.waiting.len() >= GROUP || inner.weight >= GROUP_BYTES;
+                let full = inner.len() >= GROUP || inner.weight >= GROUP_BYTES;
                 let due = until.is_some_and(|until| until <= Instant::now());
-                if inner.waiting.is_empty() {
+                if inner.len() == 0 {
                     if inner.closed {
                         return Next::Closed;
                     }
                     if quiet <= Instant::now() {
                         return Next::Quiet;
                     }
-                } else if full || due || inner.closed || inner.urgent > 0 {
+                } else if full || due || inner.closed || !inner.urgent.is_empty() {
                     return Next::Commit(inner.take());
                 } else if until.is_none() {
                     until = Some(Instant::now() + GATHER);
@@ -117,18 +129,64 @@ impl Queue {
 }
 
 impl Inner {
+    fn len(&self) -> usize {
+        self.urgent.len().saturating_add(self.others.len())
+    }
+
+    /// The next group, in the order of arrival.
     fn take(&mut self) -> Vec<Waiting> {
+        let most = if self.urgent.is_empty() { GROUP } else { QUICK_GROUP };
         let (mut group, mut bytes) = (Vec::new(), 0usize);
-        while let Some(next) = self.waiting.front() {
+        while group.len() < most {
+            let from = if self.urgent.is_empty() { &mut self.others } else { &mut self.urgent };
+            let Some(next) = from.front() else { break };
             bytes = bytes.saturating_add(next.weight);
-            if group.len() >= GROUP || (bytes > GROUP_BYTES && !group.is_empty()) {
+            if bytes > GROUP_BYTES && !group.is_empty() {
                 break;
             }
-            let Some(next) = self.waiting.pop_front() else { break };
+            let Some(next) = from.pop_front() else { break };
             self.weight = self.weight.saturating_sub(next.weight);
-            self.urgent = self.urgent.saturating_sub(usize::from(next.reply.is_some()));
             group.push(next);
         }
+        group.sort_by_key(|waiting| waiting.seq);
         group
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(weight: usize, urgent: bool) -> Waiting {
+        let reply = urgent.then(|| oneshot::channel().0);
+        Waiting { seq: 0, record: crate::writer::tests::record("id", 0), weight, reply }
+    }
+
+    fn take(queue: &Queue) -> Vec<i64> {
+        queue.lock().take().into_iter().map(|waiting| waiting.seq).collect()
+    }
+
+    #[test]
+    fn whoever_is_waited_for_goes_first_in_a_small_group_and_numbers_are_those_of_arrival() {
+        let queue = Queue::new(1000, 7);
+        for n in 0..300 {
+            queue.push(waiting(1, n == 200)).unwrap();
+        }
+        let first = take(&queue);
+        assert_eq!(first.len(), QUICK_GROUP);
+        assert_eq!((first.first(), first.last()), (Some(&7), Some(&207)), "{first:?}");
+        assert!(first.is_sorted());
+        let second = take(&queue);
+        assert_eq!((second.len(), second.first()), (300 - QUICK_GROUP, Some(&70)));
+        assert_eq!(queue.lock().weight, 0);
+    }
+
+    #[test]
+    fn the_oldest_that_nobody_waits_for_are_dropped() {
+        let queue = Queue::new(2, 1);
+        let dropped: Vec<_> =
+            [true, false, false, true].map(|urgent| queue.push(waiting(1, urgent)).unwrap()).to_vec();
+        assert_eq!(dropped, [0, 0, 1, 1]);
+        assert_eq!(take(&queue), [1, 4]);
     }
 }

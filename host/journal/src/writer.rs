@@ -3,7 +3,6 @@
 //! A disk that fails or is full loses the group (its records are counted, and those somebody waits for
 //! answer the error), never the writer: the next group starts over.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,13 +13,13 @@ use sqlx::{Connection, Row};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::blob::{Encoded, Plain, encode, microseconds};
 use crate::error::is_no_transaction;
+use crate::group::Group;
 use crate::lock::Lock;
 use crate::prune::Bounds;
 use crate::queue::{Next, Queue, Waiting};
-use crate::seal::{Address, Key};
-use crate::{Error, connect};
+use crate::seal::Key;
+use crate::{Error, Record, connect};
 
 /// How often it is looked whether anything is too old.
 const LOOK: Duration = Duration::from_secs(60);
@@ -44,28 +43,10 @@ pub(crate) struct Writer {
     pub(crate) bounds: Bounds,
     /// `None` while the disk does not let us have one.
     pub(crate) connection: Option<SqliteConnection>,
-    /// The number of the next record, above all that were given.
+    /// Above the numbers of all records that were written.
     pub(crate) next: i64,
     /// The last group was lost, and it was said.
     pub(crate) failing: bool,
-}
-
-/// A blob that is to be written.
-struct New {
-    address: Address,
-    sealed: Vec<u8>,
-    /// The number of the record of this group that uses it last.
-    through: i64,
-}
-
-/// A group ready for its transaction.
-struct Group {
-    records: Vec<Encoded>,
-    /// Those that are there: their numbers.
-    known: HashMap<Address, i64>,
-    new: Vec<New>,
-    /// Blobs to keep for longer.
-    extended: Vec<i64>,
 }
 
 type Reply = Option<oneshot::Sender<Result<(), Error>>>;
@@ -115,7 +96,8 @@ impl Writer {
     }
 
     async fn commit(&mut self, group: Vec<Waiting>) {
-        let (records, replies): (Vec<_>, Vec<Reply>) = group.into_iter().map(|w| (w.record, w.reply)).unzip();
+        let (records, replies): (Vec<_>, Vec<Reply>) =
+            group.into_iter().map(|w| ((w.seq, w.record), w.reply)).unzip();
         let durable = replies.iter().any(Option::is_some);
         let count = u64::try_from(replies.len()).unwrap_or(u64::MAX);
         let outcome = self.write(records, durable).await;
@@ -147,7 +129,7 @@ impl Writer {
     /// One answer for each record, or one error for all.
     async fn write(
         &mut self,
-        records: Vec<crate::Record>,
+        records: Vec<(i64, Record)>,
         durable: bool,
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let connection = match self.connection.take() {
@@ -155,46 +137,16 @@ impl Writer {
             None => connect(&self.path).await?,
         };
         let connection = self.connection.insert(connection);
-        let first = self.next;
-        let last = first.saturating_add(i64::try_from(records.len()).unwrap_or(0));
-        let key = Arc::clone(&self.key);
-        let (records, plain) = apart(move || {
-            let mut plain = Plain::new();
-            let records = (first..).zip(records).map(|(seq, record)| encode(&key, seq, record, &mut plain));
-            let records: Option<Vec<_>> = records.collect();
-            Some((records?, plain))
-        })
-        .await?;
-        let (mut known, mut extended, mut unknown) = (HashMap::new(), Vec::new(), Vec::new());
-        for (address, (content, needed)) in plain {
-            match look_up(connection, &address).await? {
-                Some((number, through)) => {
-                    known.insert(address, number);
-                    if through < needed {
-                        extended.push(number);
-                    }
-                }
-                None => unknown.push((address, content, needed)),
-            }
-        }
-        let key = Arc::clone(&self.key);
-        let new = apart(move || {
-            let seal = |(address, content, through): (Address, Vec<u8>, i64)| {
-                Some(New { sealed: key.seal(&address, &content)?, address, through })
-            };
-            unknown.into_iter().map(seal).collect()
-        })
-        .await?;
-        // Numbers are not given twice, not even those of a group that failed.
-        self.next = last;
-        let length = last.saturating_sub(self.bounds.oldest()).max(0);
-        let through = last.saturating_add(length / IN_ADVANCE);
-        let group = Group { records, known, new, extended };
+        let last = records.iter().map(|(seq, _)| seq.saturating_add(1)).max().unwrap_or(0);
+        self.next = self.next.max(last);
+        let group = Group::of(connection, &self.key, records).await?;
+        let length = self.next.saturating_sub(self.bounds.oldest()).max(0);
+        let through = self.next.saturating_add(length / IN_ADVANCE);
         // The level cannot change inside a transaction.
         if durable {
             sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
         }
-        let outcome = transact(connection, group, self.key.id(), first, through).await;
+        let outcome = group.write(connection, self.key.id(), through).await;
         if durable && outcome.is_ok() {
             sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
         }
@@ -244,105 +196,14 @@ pub(crate) async fn next_number(connection: &mut SqliteConnection) -> Result<i64
     row.try_get("next")
 }
 
-/// Work for the processor, away from the tasks that answer agents.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.ok().flatten().ok_or(Error::Closed)
-}
-
-async fn look_up(
-    connection: &mut SqliteConnection,
-    address: &Address,
-) -> Result<Option<(i64, i64)>, sqlx::Error> {
-    let row = sqlx::query("SELECT number, through FROM blobs WHERE address = $1")
-        .bind(address.as_slice())
-        .fetch_optional(connection)
-        .await?;
-    row.map(|row| Ok((row.try_get("number")?, row.try_get("through")?))).transpose()
-}
-
-async fn transact(
-    connection: &mut SqliteConnection,
-    mut group: Group,
-    key: &[u8],
-    first: i64,
-    through: i64,
-) -> Result<Vec<Result<(), Error>>, Error> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    // A new blob is kept for those that use it now; for longer once it is used again.
-    for New { address, sealed, through } in group.new {
-        let added = sqlx::query("INSERT INTO blobs (address, sealed_by, through) VALUES ($1, $2, $3)")
-            .bind(address.as_slice())
-            .bind(key)
-            .bind(through)
-            .execute(&mut *connection)
-            .await?;
-        let number = added.last_insert_rowid();
-        sqlx::query("INSERT INTO bodies (number, body) VALUES ($1, $2)")
-            .bind(number)
-            .bind(sealed)
-            .execute(&mut *connection)
-            .await?;
-        group.known.insert(address, number);
-    }
-    for number in group.extended {
-        sqlx::query("UPDATE blobs SET through = $1 WHERE number = $2")
-            .bind(through)
-            .bind(number)
-            .execute(&mut *connection)
-            .await?;
-    }
-    let mut answers = Vec::with_capacity(group.records.len());
-    for (seq, record) in (first..).zip(group.records) {
-        answers.push(insert(connection, seq, record, &group.known).await?);
-    }
-    sqlx::query("COMMIT").execute(connection).await?;
-    Ok(answers)
-}
-
-async fn insert(
-    connection: &mut SqliteConnection,
-    seq: i64,
-    record: Encoded,
-    known: &HashMap<Address, i64>,
-) -> Result<Result<(), Error>, sqlx::Error> {
-    let number = |address: &Address| known.get(address).copied();
-    let entry = record.entry;
-    let inserted = sqlx::query(
-        "INSERT INTO records (seq, id, at, kind, mode, certname, occasion, peer, plugin_set, verdict,
-                              reason, decided_by, took, costs, input, grounds, answer)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-         ON CONFLICT (id) DO NOTHING",
-    )
-    .bind(seq)
-    .bind(&entry.id)
-    .bind(crate::nanoseconds(entry.at))
-    .bind(entry.kind.number())
-    .bind(entry.mode.number())
-    .bind(entry.certname)
-    .bind(entry.occasion)
-    .bind(entry.peer)
-    .bind(entry.set)
-    .bind(entry.verdict)
-    .bind(entry.reason)
-    .bind(entry.by)
-    .bind(i64::try_from(microseconds(entry.took)).unwrap_or(i64::MAX))
-    .bind(record.costs)
-    .bind(number(&record.input))
-    .bind(number(&record.grounds))
-    .bind(record.answer.as_ref().and_then(number))
-    .execute(connection)
-    .await?;
-    Ok(if inserted.rows_affected() == 1 { Ok(()) } else { Err(Error::Duplicate { id: entry.id }) })
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use sqlx::ConnectOptions;
 
     use super::*;
     use crate::{Journal, Kind, Mode, Record, Settings, schema};
 
-    fn record(id: &str, bytes: u64) -> Record {
+    pub(crate) fn record(id: &str, bytes: u64) -> Record {
         Record {
             id: id.to_owned(),
             at: time::OffsetDateTime::now_utc(),
@@ -371,7 +232,7 @@ mod tests {
         Writer {
             path: path.to_owned(),
             key: Arc::new(Key::open_or_make(&path.with_extension("key")).unwrap()),
-            queue: Arc::new(Queue::new(9)),
+            queue: Arc::new(Queue::new(9, 1)),
             counts: Arc::default(),
             bounds: Bounds::new(Duration::from_secs(99), 1 << 30, crate::beside(path, "-wal")),
             connection: Some(connection),
@@ -382,7 +243,14 @@ mod tests {
 
     async fn commit(writer: &mut Writer, id: &str, bytes: u64) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
-        writer.commit(vec![Waiting { record: record(id, bytes), weight: 1, reply: Some(reply) }]).await;
+        writer
+            .commit(vec![Waiting {
+                seq: writer.next,
+                record: record(id, bytes),
+                weight: 1,
+                reply: Some(reply),
+            }])
+            .await;
         answer.await.unwrap()
     }
 
@@ -441,9 +309,13 @@ mod tests {
         ] {
             sqlx::query(sql).execute(&mut *connection).await.unwrap();
         }
-        writer.commit(vec![Waiting { record: record("a", 9), weight: 1, reply: None }]).await;
+        writer
+            .commit(vec![Waiting { seq: writer.next, record: record("a", 9), weight: 1, reply: None }])
+            .await;
         commit(&mut writer, "b", 9).await.unwrap();
-        writer.commit(vec![Waiting { record: record("c", 9), weight: 1, reply: None }]).await;
+        writer
+            .commit(vec![Waiting { seq: writer.next, record: record("c", 9), weight: 1, reply: None }])
+            .await;
         let connection = writer.connection.as_mut().unwrap();
         let rows = sqlx::query("SELECT level FROM levels").fetch_all(connection).await.unwrap();
         let levels: Vec<i64> = rows.iter().map(|row| row.try_get(0).unwrap()).collect();

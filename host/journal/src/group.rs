@@ -1,0 +1,188 @@
+//! One group of records on its way into the database: a few statements for all of them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Row};
+
+use crate::blob::{Encoded, Plain, encode, microseconds};
+use crate::seal::{Address, Key};
+use crate::{Error, Record};
+
+/// Rows of one statement.
+const ROWS: usize = 256;
+
+/// A group ready for its transaction.
+pub(crate) struct Group {
+    records: Vec<(i64, Encoded)>,
+    /// Those that are there: their numbers.
+    known: HashMap<Address, i64>,
+    new: Vec<New>,
+    /// Blobs to keep for longer.
+    extended: Vec<i64>,
+}
+
+/// A blob that is to be written.
+struct New {
+    address: Address,
+    sealed: Vec<u8>,
+    /// The number of the record of this group that uses it last.
+    through: i64,
+}
+
+impl Group {
+    /// Takes records with their numbers apart, looks up which blobs are there, and seals the others.
+    pub(crate) async fn of(
+        connection: &mut SqliteConnection,
+        key: &Arc<Key>,
+        records: Vec<(i64, Record)>,
+    ) -> Result<Group, Error> {
+        let keys = Arc::clone(key);
+        let (records, mut plain) = apart(move || {
+            let mut plain = Plain::new();
+            let records = records.into_iter().map(|(seq, record)| {
+                let encoded = encode(&keys, seq, record, &mut plain)?;
+                Some((seq, encoded))
+            });
+            let records: Option<Vec<_>> = records.collect();
+            Some((records?, plain))
+        })
+        .await?;
+        let (mut known, mut extended) = (HashMap::new(), Vec::new());
+        let addresses: Vec<Address> = plain.keys().copied().collect();
+        for addresses in addresses.chunks(ROWS) {
+            let mut sql =
+                QueryBuilder::<Sqlite>::new("SELECT address, number, through FROM blobs WHERE address IN (");
+            let mut list = sql.separated(", ");
+            addresses.iter().for_each(|address| {
+                list.push_bind(address.as_slice());
+            });
+            sql.push(")");
+            for row in sql.build().persistent(false).fetch_all(&mut *connection).await? {
+                let number: i64 = row.try_get("number")?;
+                let address = address_of(row.try_get("address")?)?;
+                if let Some((_, needed)) = plain.remove(&address)
+                    && row.try_get::<i64, _>("through")? < needed
+                {
+                    extended.push(number);
+                }
+                known.insert(address, number);
+            }
+        }
+        let keys = Arc::clone(key);
+        let new = apart(move || {
+            let seal = |(address, (content, through)): (Address, (Vec<u8>, i64))| {
+                Some(New { sealed: keys.seal(&address, &content)?, address, through })
+            };
+            plain.into_iter().map(seal).collect()
+        })
+        .await?;
+        Ok(Group { records, known, new, extended })
+    }
+
+    /// Writes it in one transaction: an answer for each record, in order. Blobs that are used again
+    /// are kept until the record with the number `through`.
+    pub(crate) async fn write(
+        mut self,
+        connection: &mut SqliteConnection,
+        key: &[u8],
+        through: i64,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        // A new blob is kept for those that use it now; for longer once it is used again.
+        for new in self.new.chunks(ROWS) {
+            add(connection, key, new, &mut self.known).await?;
+        }
+        for numbers in self.extended.chunks(ROWS) {
+            let mut sql = QueryBuilder::<Sqlite>::new("UPDATE blobs SET through = ");
+            sql.push_bind(through).push(" WHERE number IN (");
+            let mut list = sql.separated(", ");
+            numbers.iter().for_each(|number| {
+                list.push_bind(*number);
+            });
+            sql.push(")");
+            sql.build().persistent(false).execute(&mut *connection).await?;
+        }
+        let mut taken = HashSet::with_capacity(self.records.len());
+        for records in self.records.chunks(ROWS) {
+            insert(connection, records, &self.known, &mut taken).await?;
+        }
+        sqlx::query("COMMIT").execute(connection).await?;
+        let answer = |(seq, record): (i64, Encoded)| {
+            if taken.contains(&seq) { Ok(()) } else { Err(Error::Duplicate { id: record.entry.id }) }
+        };
+        Ok(self.records.into_iter().map(answer).collect())
+    }
+}
+
+/// Work for the processor, away from the tasks that answer agents.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.ok().flatten().ok_or(Error::Closed)
+}
+
+fn address_of(bytes: Vec<u8>) -> Result<Address, Error> {
+    bytes.try_into().map_err(|_| Error::from(sqlx::Error::Decode("an address of another length".into())))
+}
+
+/// Adds blobs, and their numbers to `known`.
+async fn add(
+    connection: &mut SqliteConnection,
+    key: &[u8],
+    new: &[New],
+    known: &mut HashMap<Address, i64>,
+) -> Result<(), Error> {
+    let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO blobs (address, sealed_by, through) ");
+    sql.push_values(new, |mut row, blob| {
+        row.push_bind(blob.address.as_slice()).push_bind(key).push_bind(blob.through);
+    });
+    sql.push(" RETURNING address, number");
+    for row in sql.build().persistent(false).fetch_all(&mut *connection).await? {
+        known.insert(address_of(row.try_get("address")?)?, row.try_get("number")?);
+    }
+    let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO bodies (number, body) ");
+    sql.push_values(new, |mut row, blob| {
+        row.push_bind(known.get(&blob.address)).push_bind(blob.sealed.as_slice());
+    });
+    sql.build().persistent(false).execute(connection).await?;
+    Ok(())
+}
+
+/// Inserts records, and adds the numbers of those that were not there already to `taken`.
+async fn insert(
+    connection: &mut SqliteConnection,
+    records: &[(i64, Encoded)],
+    known: &HashMap<Address, i64>,
+    taken: &mut HashSet<i64>,
+) -> Result<(), Error> {
+    let number = |address: &Address| known.get(address).copied();
+    let mut sql = QueryBuilder::<Sqlite>::new(
+        "INSERT INTO records (seq, id, at, kind, mode, certname, occasion, peer, plugin_set, verdict,
+                              reason, decided_by, took, costs, input, grounds, answer) ",
+    );
+    sql.push_values(records, |mut row, (seq, record)| {
+        let entry = &record.entry;
+        row.push_bind(seq)
+            .push_bind(&entry.id)
+            .push_bind(crate::nanoseconds(entry.at))
+            .push_bind(entry.kind.number())
+            .push_bind(entry.mode.number())
+            .push_bind(&entry.certname)
+            .push_bind(&entry.occasion)
+            .push_bind(&entry.peer)
+            .push_bind(&entry.set)
+            .push_bind(&entry.verdict)
+            .push_bind(&entry.reason)
+            .push_bind(&entry.by)
+            .push_bind(i64::try_from(microseconds(entry.took)).unwrap_or(i64::MAX))
+            .push_bind(&record.costs)
+            .push_bind(number(&record.input))
+            .push_bind(number(&record.grounds))
+            .push_bind(record.answer.as_ref().and_then(number));
+    });
+    sql.push(" ON CONFLICT (id) DO NOTHING RETURNING seq");
+    for row in sql.build().persistent(false).fetch_all(connection).await? {
+        taken.insert(row.try_get("seq")?);
+    }
+    Ok(())
+}
