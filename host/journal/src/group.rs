@@ -32,14 +32,16 @@ struct New {
 }
 
 impl Group {
-    /// Takes records with their numbers apart, looks up which blobs are there, and seals the others.
+    /// Takes records with their numbers apart, looks up which blobs are there, and seals the others:
+    /// here if that is a small work.
     pub(crate) async fn of(
         connection: &mut SqliteConnection,
         key: &Arc<Key>,
         records: Vec<(i64, Record)>,
+        small: bool,
     ) -> Result<Group, Error> {
         let keys = Arc::clone(key);
-        let (records, mut plain) = apart(move || {
+        let (records, mut plain) = work(small, move || {
             let mut plain = Plain::new();
             let records = records.into_iter().map(|(seq, record)| {
                 let encoded = encode(&keys, seq, record, &mut plain)?;
@@ -71,7 +73,7 @@ impl Group {
             }
         }
         let keys = Arc::clone(key);
-        let new = apart(move || {
+        let new = work(small, move || {
             let seal = |(address, (content, through)): (Address, (Vec<u8>, i64))| {
                 Some(New { sealed: keys.seal(&address, &content)?, address, through })
             };
@@ -116,8 +118,14 @@ impl Group {
     }
 }
 
-/// Work for the processor, away from the tasks that answer agents.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> Option<T> + Send + 'static) -> Result<T, Error> {
+/// Work for the processor: much of it away from the tasks that answer agents.
+async fn work<T: Send + 'static>(
+    here: bool,
+    work: impl FnOnce() -> Option<T> + Send + 'static,
+) -> Result<T, Error> {
+    if here {
+        return work().ok_or(Error::Closed);
+    }
     tokio::task::spawn_blocking(work).await.ok().flatten().ok_or(Error::Closed)
 }
 

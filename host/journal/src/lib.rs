@@ -152,6 +152,7 @@ impl Journal {
             counts: Arc::clone(&counts),
             bounds: Bounds::new(settings.max_age, settings.max_bytes.max(MIN_BYTES), log),
             connection: Some(connection),
+            syncs: false,
             next,
             failing: false,
         };

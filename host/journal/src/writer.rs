@@ -23,6 +23,11 @@ use crate::{Error, Record, connect};
 
 /// How often it is looked whether anything is too old.
 const LOOK: Duration = Duration::from_secs(60);
+/// After so many records, or bytes of them, it is looked whether there is too much.
+const TIDY: usize = 64;
+const TIDY_BYTES: usize = 256 * 1024;
+/// So few bytes are sealed at once: to go to another thread for them costs more than it spares.
+const SMALL: usize = 32 * 1024;
 /// A blob that is used again is kept for so much of the journal's length in advance, so that it need
 /// not be written down at each use. It may stay by as much too long.
 const IN_ADVANCE: i64 = 16;
@@ -43,6 +48,8 @@ pub(crate) struct Writer {
     pub(crate) bounds: Bounds,
     /// `None` while the disk does not let us have one.
     pub(crate) connection: Option<SqliteConnection>,
+    /// The connection syncs at each commit.
+    pub(crate) syncs: bool,
     /// Above the numbers of all records that were written.
     pub(crate) next: i64,
     /// The last group was lost, and it was said.
@@ -55,20 +62,24 @@ impl Writer {
     /// The lock goes when the connection has gone, not before.
     pub(crate) async fn run(mut self, lock: Lock) {
         let mut look_at = Instant::now();
-        let mut records = 0;
+        let (mut records, mut bytes, mut more) = (0usize, 0usize, false);
         loop {
-            if look_at <= Instant::now() {
+            let look = look_at <= Instant::now();
+            if look {
                 self.bounds.look();
                 look_at = Instant::now() + LOOK;
             }
-            let more = self.tidy(records).await;
-            records = 0;
+            if look || more || records >= TIDY || bytes >= TIDY_BYTES {
+                more = self.tidy(records).await;
+                (records, bytes) = (0, 0);
+            }
             let quiet = if more { Instant::now() } else { look_at };
             match self.queue.next(quiet).await {
                 Next::Quiet => {}
                 Next::Closed => break,
                 Next::Commit(group) => {
-                    records = group.len();
+                    records = records.saturating_add(group.len());
+                    bytes = group.iter().fold(bytes, |sum, waiting| sum.saturating_add(waiting.weight));
                     self.commit(group).await;
                 }
             }
@@ -96,11 +107,12 @@ impl Writer {
     }
 
     async fn commit(&mut self, group: Vec<Waiting>) {
+        let bytes = group.iter().fold(0usize, |sum, waiting| sum.saturating_add(waiting.weight));
         let (records, replies): (Vec<_>, Vec<Reply>) =
             group.into_iter().map(|w| ((w.seq, w.record), w.reply)).unzip();
         let durable = replies.iter().any(Option::is_some);
         let count = u64::try_from(replies.len()).unwrap_or(u64::MAX);
-        let outcome = self.write(records, durable).await;
+        let outcome = self.write(records, durable, bytes <= SMALL).await;
         match &outcome {
             Ok(taken) => {
                 let taken = taken.iter().filter(|id| id.is_ok()).count();
@@ -131,26 +143,28 @@ impl Writer {
         &mut self,
         records: Vec<(i64, Record)>,
         durable: bool,
+        small: bool,
     ) -> Result<Vec<Result<(), Error>>, Error> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.path).await?,
+            None => {
+                self.syncs = false;
+                connect(&self.path).await?
+            }
         };
         let connection = self.connection.insert(connection);
         let last = records.iter().map(|(seq, _)| seq.saturating_add(1)).max().unwrap_or(0);
         self.next = self.next.max(last);
-        let group = Group::of(connection, &self.key, records).await?;
+        let group = Group::of(connection, &self.key, records, small).await?;
         let length = self.next.saturating_sub(self.bounds.oldest()).max(0);
         let through = self.next.saturating_add(length / IN_ADVANCE);
         // The level cannot change inside a transaction.
-        if durable {
-            sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+        if durable != self.syncs {
+            let level = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            sqlx::query(level).execute(&mut *connection).await?;
+            self.syncs = durable;
         }
-        let outcome = group.write(connection, self.key.id(), through).await;
-        if durable && outcome.is_ok() {
-            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
-        }
-        outcome
+        group.write(connection, self.key.id(), through).await
     }
 
     /// Makes sure that nothing of a broken transaction is left for the next one to commit.
@@ -161,6 +175,7 @@ impl Writer {
             Err(error) => is_no_transaction(&error),
         };
         let normal = sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut connection).await.is_ok();
+        self.syncs = false;
         // After an error of the disk, what a connection remembers of it may not be what is there.
         if sound && normal && !matches!(error, Error::Disk(_)) {
             self.connection = Some(connection);
@@ -236,6 +251,7 @@ pub(crate) mod tests {
             counts: Arc::default(),
             bounds: Bounds::new(Duration::from_secs(99), 1 << 30, crate::beside(path, "-wal")),
             connection: Some(connection),
+            syncs: false,
             next: 1,
             failing: false,
         }
