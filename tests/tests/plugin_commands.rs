@@ -3,13 +3,20 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bunraku_tests::master::{Master, Settings};
-use bunraku_tests::plugins::{component, from_file};
+use bunraku_tests::plugins::{component, embedded, from_file};
 use bunraku_tests::request::{self, Request};
+use bunraku_tests::tools;
 use serde_json::Value;
 use tempfile::TempDir;
+
+fn openssl(words: &[&str], files: &[&Path]) -> Result<()> {
+    tools::run(std::process::Command::new("openssl").args(words).args(files)).map(drop)
+}
 
 /// Signs whom it knows by name.
 fn master() -> Result<Master> {
@@ -73,7 +80,7 @@ fn a_policy_is_staged_watched_promoted_and_taken_back() -> Result<()> {
     let promoted = cli(&master, 0, &["promote"])?;
     ensure!(promoted.starts_with("promoted from ") && promoted.contains(short), "{promoted}");
     // What waited is looked at again by itself.
-    master.wait_for(&["signed", name], std::time::Duration::from_secs(30))?;
+    master.wait_for(&["signed", name], Duration::from_secs(30))?;
     cli(&master, 0, &["rollback", "--reason", "tried"])?;
     assert_eq!(live(&master)?, before);
     cli(&master, 0, &["swap", "--set", short])?;
@@ -139,6 +146,70 @@ fn what_is_wrong_is_said_at_once_and_changes_nothing() -> Result<()> {
     cli(&master, 1, &["promote"])?;
     cli(&master, 1, &["rollback"])?;
     assert_eq!(live(&master)?, before);
+    Ok(())
+}
+
+#[test]
+fn a_swap_that_would_change_a_decision_is_refused_if_that_is_wanted() -> Result<()> {
+    let (master, folder) = (master()?, TempDir::new()?);
+    let (before, name) = (live(&master)?, "a.other.test");
+    Request::named(name)?.submit(&master.stranger()?, name)?;
+    ensure!(request::certificate(&master.stranger()?, name)?.is_none(), "{name} fits no pattern yet");
+    // The journal is written a moment later.
+    let since = Instant::now();
+    while !master.command(&["explain", name])?.status.success() {
+        ensure!(since.elapsed() < Duration::from_secs(10), "{name} does not come into the journal");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let (file, settings) = (component("autosign")?, folder.path().join("new.toml"));
+    let written = |names: &str| fs::write(&settings, format!("names = [{names}]\n"));
+    let candidate = [text(&file)?, "--settings", text(&settings)?];
+    let strict = ["--replay", "1h", "--fail-on-flip"];
+
+    written("\"*.lab.test\", \"*.other.test\"")?;
+    let said = cli(&master, 1, &[&["swap"][..], &candidate, &strict].concat())?;
+    ensure!(said.contains("not swapped: it decides otherwise") && said.contains(name), "{said}");
+    assert_eq!(live(&master)?, before);
+    let said = cli(&master, 1, &[&["replay"][..], &candidate, &["--fail-on-flip"]].concat())?;
+    ensure!(said.contains(name), "{said}");
+
+    written("\"*.lab.test\", \"*.third.test\"")?;
+    cli(&master, 0, &[&["swap"][..], &candidate, &strict].concat())?;
+    ensure!(live(&master)? != before, "nothing was swapped");
+    Ok(())
+}
+
+#[test]
+fn a_component_goes_live_from_here_with_its_signature_and_not_without() -> Result<()> {
+    let folder = TempDir::new()?;
+    let (key, public) = (folder.path().join("key.pem"), folder.path().join("key.pub"));
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out"], &[&key])?;
+    openssl(&["pkey", "-pubout", "-in"], &[&key, Path::new("-out"), &public])?;
+    let config = format!("[plugin_keys]\nrelease = {public:?}\n{}", embedded("{ missing = \"abstain\" }"));
+    let master = Master::start_with(&Settings { config: &config, ..Settings::default() })?;
+    let before = live(&master)?;
+    // Somebody else's build in the place of an embedded plugin.
+    let (file, settings) = (folder.path().join("ours.wasm"), folder.path().join("ours.toml"));
+    fs::copy(component("autosign")?, &file)?;
+    fs::write(&settings, "names = [\"*.lab.test\"]\n")?;
+    let words = ["stage", text(&file)?, "--as", "s3-registry", "--settings", text(&settings)?];
+    let said = cli(&master, 1, &words)?;
+    ensure!(said.contains("plugin s3-registry: is not signed"), "{said}");
+
+    let elsewhere = folder.path().join("signature");
+    let sign = ["pkeyutl", "-sign", "-rawin", "-inkey"];
+    openssl(&sign, &[&key, Path::new("-in"), &file, Path::new("-out"), &elsewhere])?;
+    let staged = json(&master, &[&words[..], &["--signature", text(&elsewhere)?]].concat())?;
+    let beside = folder.path().join("ours.wasm.sig");
+    fs::copy(&elsewhere, &beside)?;
+    assert_eq!(json(&master, &words)?["set"]["id"], staged["set"]["id"], "the same set by FILE.sig");
+    fs::write(&beside, "not a signature")?;
+    let other = [&words[..3], &["base"], &words[4..]].concat();
+    let said = cli(&master, 1, &other)?;
+    ensure!(said.contains("signature"), "{said}");
+    let id = staged["set"]["id"].as_str().context("no staged set")?;
+    cli(&master, 0, &["swap", "--set", id])?;
+    ensure!(live(&master)? == id && id != before, "another set is live");
     Ok(())
 }
 
