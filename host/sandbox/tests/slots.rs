@@ -73,6 +73,33 @@ async fn a_call_nobody_waits_for_gives_its_slot_back() {
     }
 }
 
+/// Notes which thread it is asked on.
+#[derive(Default)]
+struct Thread(std::sync::Mutex<String>);
+
+impl Host for Thread {
+    fn log(&self, _: Level, _: &str, _: &[(String, String)]) {}
+
+    fn get<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+        _: Option<ByteRange>,
+    ) -> BoxFuture<'a, Result<Object, HostError>> {
+        *self.0.lock().unwrap() = std::thread::current().name().unwrap_or_default().to_owned();
+        Box::pin(std::future::ready(Err(HostError::NotFound)))
+    }
+}
+
+#[tokio::test]
+async fn a_new_plugin_runs_apart() {
+    let (plugin, host) = (plugin(settings()), Arc::new(Thread::default()));
+    let _ = plugin.decide(call(host.clone()), &csr("ask.example.test")).await;
+    let thread = host.0.lock().unwrap().clone();
+    // The other ones, if this machine is busy.
+    assert!(["sandbox-slow", "sandbox-busy"].contains(&thread.as_str()), "{thread}");
+}
+
 #[tokio::test]
 async fn more_calls_than_slots_all_get_their_turn() {
     let plugin = plugin(Settings { slots: 2, deadline: 20 * SECOND, ..settings() });
