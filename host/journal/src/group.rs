@@ -1,6 +1,6 @@
 //! One group of records on its way into the database: a few statements for all of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use sqlx::sqlite::{Sqlite, SqliteConnection};
@@ -16,8 +16,6 @@ const ROWS: usize = 256;
 /// A group ready for its transaction.
 pub(crate) struct Group {
     records: Vec<(i64, Encoded)>,
-    /// Those that are there: their numbers.
-    known: HashMap<Address, i64>,
     new: Vec<New>,
     /// Blobs to keep for longer.
     extended: Vec<i64>,
@@ -51,7 +49,7 @@ impl Group {
             Some((records?, plain))
         })
         .await?;
-        let (mut known, mut extended) = (HashMap::new(), Vec::new());
+        let mut extended = Vec::new();
         let addresses: Vec<Address> = plain.keys().copied().collect();
         for addresses in addresses.chunks(ROWS) {
             let mut sql =
@@ -62,14 +60,12 @@ impl Group {
             });
             sql.push(")");
             for row in sql.build().persistent(false).fetch_all(&mut *connection).await? {
-                let number: i64 = row.try_get("number")?;
                 let address = address_of(row.try_get("address")?)?;
                 if let Some((_, needed)) = plain.remove(&address)
                     && row.try_get::<i64, _>("through")? < needed
                 {
-                    extended.push(number);
+                    extended.push(row.try_get("number")?);
                 }
-                known.insert(address, number);
             }
         }
         let keys = Arc::clone(key);
@@ -80,37 +76,41 @@ impl Group {
             plain.into_iter().map(seal).collect()
         })
         .await?;
-        Ok(Group { records, known, new, extended })
+        Ok(Group { records, new, extended })
     }
 
     /// Writes it in one transaction: an answer for each record, in order. Blobs that are used again
     /// are kept until the record with the number `through`.
+    ///
+    /// It goes to the connection's thread as a whole: each way there and back costs as much as several
+    /// statements do.
     pub(crate) async fn write(
-        mut self,
+        self,
         connection: &mut SqliteConnection,
         key: &[u8],
         through: i64,
     ) -> Result<Vec<Result<(), Error>>, Error> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        let mut sql = QueryBuilder::<Sqlite>::new("BEGIN IMMEDIATE; ");
         // A new blob is kept for those that use it now; for longer once it is used again.
         for new in self.new.chunks(ROWS) {
-            add(connection, key, new, &mut self.known).await?;
+            add(&mut sql, key, new);
         }
         for numbers in self.extended.chunks(ROWS) {
-            let mut sql = QueryBuilder::<Sqlite>::new("UPDATE blobs SET through = ");
-            sql.push_bind(through).push(" WHERE number IN (");
+            sql.push("UPDATE blobs SET through = ").push_bind(through).push(" WHERE number IN (");
             let mut list = sql.separated(", ");
             numbers.iter().for_each(|number| {
                 list.push_bind(*number);
             });
-            sql.push(")");
-            sql.build().persistent(false).execute(&mut *connection).await?;
+            sql.push("); ");
         }
-        let mut taken = HashSet::with_capacity(self.records.len());
         for records in self.records.chunks(ROWS) {
-            insert(connection, records, &self.known, &mut taken).await?;
+            insert(&mut sql, records);
         }
-        sqlx::query("COMMIT").execute(connection).await?;
+        sql.push("COMMIT");
+        let mut taken = HashSet::with_capacity(self.records.len());
+        for row in sql.build().persistent(false).fetch_all(connection).await? {
+            taken.insert(row.try_get::<i64, _>("seq")?);
+        }
         let answer = |(seq, record): (i64, Encoded)| {
             if taken.contains(&seq) { Ok(()) } else { Err(Error::Duplicate { id: record.entry.id }) }
         };
@@ -133,44 +133,32 @@ fn address_of(bytes: Vec<u8>) -> Result<Address, Error> {
     bytes.try_into().map_err(|_| Error::from(sqlx::Error::Decode("an address of another length".into())))
 }
 
-/// Adds blobs, and their numbers to `known`.
-async fn add(
-    connection: &mut SqliteConnection,
-    key: &[u8],
-    new: &[New],
-    known: &mut HashMap<Address, i64>,
-) -> Result<(), Error> {
-    let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO blobs (address, sealed_by, through) ");
+/// The number of the blob with the address that is bound to it.
+const NUMBER: &str = "(SELECT number FROM blobs WHERE address = ";
+
+/// Adds blobs.
+fn add(sql: &mut QueryBuilder<Sqlite>, key: &[u8], new: &[New]) {
+    sql.push("INSERT INTO blobs (address, sealed_by, through) ");
     sql.push_values(new, |mut row, blob| {
         row.push_bind(blob.address.as_slice()).push_bind(key).push_bind(blob.through);
     });
-    sql.push(" RETURNING address, number");
-    for row in sql.build().persistent(false).fetch_all(&mut *connection).await? {
-        known.insert(address_of(row.try_get("address")?)?, row.try_get("number")?);
-    }
-    let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO bodies (number, body) ");
+    sql.push("; INSERT INTO bodies (number, body) ");
     sql.push_values(new, |mut row, blob| {
-        row.push_bind(known.get(&blob.address)).push_bind(blob.sealed.as_slice());
+        row.push(NUMBER).push_bind_unseparated(blob.address.as_slice()).push_unseparated(")");
+        row.push_bind(blob.sealed.as_slice());
     });
-    sql.build().persistent(false).execute(connection).await?;
-    Ok(())
+    sql.push("; ");
 }
 
-/// Inserts records, and adds the numbers of those that were not there already to `taken`.
-async fn insert(
-    connection: &mut SqliteConnection,
-    records: &[(i64, Encoded)],
-    known: &HashMap<Address, i64>,
-    taken: &mut HashSet<i64>,
-) -> Result<(), Error> {
-    let number = |address: &Address| known.get(address).copied();
-    let mut sql = QueryBuilder::<Sqlite>::new(
+/// Inserts records, and answers with the numbers of those whose id was not there already.
+fn insert(sql: &mut QueryBuilder<Sqlite>, records: &[(i64, Encoded)]) {
+    sql.push(
         "INSERT INTO records (seq, id, at, kind, mode, certname, occasion, peer, plugin_set, verdict,
                               reason, decided_by, took, costs, input, grounds, answer) ",
     );
     sql.push_values(records, |mut row, (seq, record)| {
         let entry = &record.entry;
-        row.push_bind(seq)
+        row.push_bind(*seq)
             .push_bind(&entry.id)
             .push_bind(crate::nanoseconds(entry.at))
             .push_bind(entry.kind.number())
@@ -183,14 +171,10 @@ async fn insert(
             .push_bind(&entry.reason)
             .push_bind(&entry.by)
             .push_bind(i64::try_from(microseconds(entry.took)).unwrap_or(i64::MAX))
-            .push_bind(&record.costs)
-            .push_bind(number(&record.input))
-            .push_bind(number(&record.grounds))
-            .push_bind(record.answer.as_ref().and_then(number));
+            .push_bind(&record.costs);
+        for address in [Some(&record.input), Some(&record.grounds), record.answer.as_ref()] {
+            row.push(NUMBER).push_bind_unseparated(address.map(Address::as_slice)).push_unseparated(")");
+        }
     });
-    sql.push(" ON CONFLICT (id) DO NOTHING RETURNING seq");
-    for row in sql.build().persistent(false).fetch_all(connection).await? {
-        taken.insert(row.try_get("seq")?);
-    }
-    Ok(())
+    sql.push(" ON CONFLICT (id) DO NOTHING RETURNING seq; ");
 }
