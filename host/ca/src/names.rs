@@ -60,13 +60,14 @@ impl Authority {
     /// # Errors
     /// [`Error::NameRevoked`], [`Error::KeyRevoked`]; [`Error::Store`].
     pub async fn check_history(&self, request: &CertificateRequest) -> Result<(), Error> {
-        let store = &self.inner.store;
-        if let Some((_, serial)) = store.key_revoked(&request.key_digest.to_hex()).await? {
+        let (certname, key) = (request.certname.as_str(), request.key_digest.to_hex());
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let against = self.inner.store.against(certname, &key, now).await?;
+        if let Some(serial) = against.key_revoked {
             return Err(Error::KeyRevoked { serial });
         }
-        let current = store.current_certificate(request.certname.as_str()).await?;
-        match current.filter(|row| row.revoked_at.is_some()) {
-            Some(row) => Err(Error::NameRevoked { certname: row.certname, serial: row.serial }),
+        match against.name_revoked {
+            Some(serial) => Err(Error::NameRevoked { certname: certname.to_owned(), serial }),
             None => Ok(()),
         }
     }

@@ -76,7 +76,7 @@ async fn take(connection: &mut SqliteConnection, row: &CertificateRow) -> Result
         .await?;
     let outcome = match known.as_ref().map(certificate).transpose()? {
         None => {
-            insert(connection, row).await?;
+            insert(connection, row, None).await?;
             Outcome::Added
         }
         Some(known) if known.certname != row.certname => {

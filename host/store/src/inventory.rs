@@ -11,13 +11,34 @@ use crate::{Error, Store};
 /// One day, in seconds.
 const DAY: i64 = 86_400;
 
-pub(crate) const LIVE: &str = "SELECT * FROM certificates
-     WHERE certname = $1 AND revoked_at IS NULL AND superseded_by IS NULL AND cleaned_at IS NULL
-           AND length(der) > 0
-     ORDER BY id DESC LIMIT 1";
-pub(crate) const CURRENT: &str = "SELECT * FROM certificates
-     WHERE certname = $1 AND superseded_by IS NULL AND cleaned_at IS NULL AND length(der) > 0
-     ORDER BY id DESC LIMIT 1";
+/// The newest certificate of the name `$1` that is neither revoked nor superseded nor cleaned.
+macro_rules! live {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM certificates
+             WHERE certname = $1 AND revoked_at IS NULL AND superseded_by IS NULL AND cleaned_at IS NULL
+                   AND length(der) > 0
+             ORDER BY id DESC LIMIT 1"
+        )
+    };
+}
+/// The newest certificate of the name `$1` that is neither superseded nor cleaned.
+macro_rules! current {
+    ($columns:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM certificates
+             WHERE certname = $1 AND superseded_by IS NULL AND cleaned_at IS NULL AND length(der) > 0
+             ORDER BY id DESC LIMIT 1"
+        )
+    };
+}
+pub(crate) use {current, live};
+pub(crate) const LIVE: &str = live!("*");
+pub(crate) const CURRENT: &str = current!("*");
 
 /// A page of names whose current certificate is in one state. An older certificate of a name, which
 /// is neither cleaned nor superseded, counts for nothing once there is a newer one.
@@ -38,12 +59,6 @@ macro_rules! page_of {
 }
 pub(crate) const SIGNED_PAGE: &str = page_of!("IS NULL");
 pub(crate) const REVOKED_PAGE: &str = page_of!("IS NOT NULL");
-
-pub(crate) const KEY_REVOKED: &str = "SELECT certname, serial FROM certificates
-     WHERE key_digest = $1 AND revoked_at IS NOT NULL
-           AND coalesce(revocation_reason, 'unspecified')
-               NOT IN ('superseded', 'cessationOfOperation', 'affiliationChanged')
-     ORDER BY id LIMIT 1";
 
 pub(crate) const EXPIRING: &str = "SELECT * FROM certificates
      WHERE not_after >= $1 AND not_after < $2 AND cleaned_at IS NULL AND revoked_at IS NULL
@@ -177,16 +192,6 @@ impl Store {
         found.sort_by(|a, b| a.certname.cmp(&b.certname));
         found.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
         Ok(found)
-    }
-
-    /// The first certificate (its certname and serial) for this key that was revoked for a reason that
-    /// says something against the key: any but `superseded`, `cessationOfOperation` and
-    /// `affiliationChanged`.
-    pub async fn key_revoked(&self, key_digest: &str) -> Result<Option<(String, String)>, Error> {
-        let row = sqlx::query(KEY_REVOKED).bind(key_digest).fetch_optional(&self.readers).await?;
-        // Rows without a certificate have no key.
-        let row = row.filter(|_| !key_digest.is_empty());
-        row.map(|row| Ok((row.try_get("certname")?, row.try_get("serial")?))).transpose()
     }
 
     /// Certificates in force that expire between `now` and `before` (unix seconds), the first to

@@ -47,7 +47,7 @@ pub use exports::{ExportCursor, ExportQuery, ExportRow};
 pub use filebucket::Filebucket;
 pub use import::{ImportRow, Imported};
 pub use inventory::{CertificateRow, CertificateState, Counts, StatusQuery};
-pub use issue::FromRequest;
+pub use issue::{Against, FromRequest};
 pub use masters::MasterRow;
 pub use nodes::{Compilation, fact};
 pub use plugins::{PLUGIN_EVENTS, PLUGIN_SETS, PluginEventRow, PluginRecord, PluginSetRow};

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
-use crate::{inventory, requests, revocation, schema};
+use crate::{inventory, issue, requests, revocation, schema};
 
 /// The steps of the plan, as `EXPLAIN QUERY PLAN` words them.
 async fn plan(sql: &str) -> Vec<String> {
@@ -28,7 +28,16 @@ async fn no_query_reads_more_than_its_answer() {
         (inventory::CURRENT, &[BY_NAME]),
         (inventory::SIGNED_PAGE, &["c USING INDEX certificates_current_signed (certname>?)", NEWER]),
         (inventory::REVOKED_PAGE, &["c USING INDEX certificates_current_revoked (certname>?)", NEWER]),
-        (inventory::KEY_REVOKED, &["certificates USING INDEX certificates_revoked_key (key_digest=?)"]),
+        (
+            issue::AGAINST,
+            &[
+                "certificates USING INDEX certificates_current_signed (certname=?)",
+                BY_NAME,
+                "certificates USING INDEX certificates_revoked_key (key_digest=?)",
+                "revoked_serials USING COVERING INDEX sqlite_autoindex_revoked_serials_1 (serial=?)",
+                "requests USING COVERING INDEX sqlite_autoindex_requests_1 (certname=? AND key_digest=?)",
+            ],
+        ),
         (
             inventory::EXPIRING,
             &["certificates USING INDEX certificates_ending (not_after>? AND not_after<?)"],

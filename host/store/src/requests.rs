@@ -78,7 +78,8 @@ impl fmt::Debug for RequestRow {
 }
 
 impl Store {
-    /// Lets a request wait, unless `max_pending_total` wait in all or `max_per_name` for its name.
+    /// Lets a request wait, unless `max_pending_total` wait in all or `max_per_name` for its name. Nothing
+    /// is decided about it yet: see [`Store::record_decision`].
     pub async fn add_request(
         &self,
         row: &RequestRow,
@@ -88,22 +89,12 @@ impl Store {
         let row = row.clone();
         self.write(move |connection| {
             Box::pin(async move {
-                if let Some(known) = find(connection, &row.key).await? {
-                    return Ok(Submission::Known(Box::new(known)));
+                let key = row.key.clone();
+                if insert(connection, row, max_pending_total, max_per_name).await? {
+                    return Ok(Submission::Added);
                 }
-                let counts = sqlx::query(
-                    "SELECT (SELECT count(*) FROM requests) AS pending,
-                            (SELECT count(*) FROM requests WHERE certname = $1) AS of_name",
-                )
-                .bind(&row.key.certname)
-                .fetch_one(&mut *connection)
-                .await?;
-                let (pending, of_name): (i64, i64) = (counts.try_get("pending")?, counts.try_get("of_name")?);
-                if pending >= i64::from(max_pending_total) || of_name >= i64::from(max_per_name) {
-                    return Ok(Submission::Full);
-                }
-                insert(connection, row).await?;
-                Ok(Submission::Added)
+                let known = find(connection, &key).await?;
+                Ok(known.map_or(Submission::Full, |known| Submission::Known(Box::new(known))))
             })
         })
         .await
@@ -183,12 +174,6 @@ impl Store {
         .await
     }
 
-    /// Forgets all requests of a name; answers how many there were.
-    pub async fn drop_requests_of(&self, certname: &str) -> Result<u64, Error> {
-        let certname = certname.to_owned();
-        self.write(move |connection| Box::pin(async move { drop_all_of(connection, &certname).await })).await
-    }
-
     /// Forgets every request first submitted before `before` (unix seconds); answers how many.
     pub async fn expire_requests(&self, before: i64) -> Result<u64, Error> {
         self.write(move |connection| {
@@ -221,24 +206,19 @@ pub(crate) async fn find(
     row.as_ref().map(request).transpose()
 }
 
-async fn insert(connection: &mut SqliteConnection, row: RequestRow) -> Result<(), Error> {
-    let (verdict, reason, plugin, plugin_digest, plugin_set, registry_version, decided_at) =
-        match row.decision {
-            Some(d) => (
-                Some(d.verdict),
-                Some(d.reason),
-                d.plugin,
-                d.plugin_digest,
-                Some(d.plugin_set),
-                d.registry_version,
-                Some(d.decided_at),
-            ),
-            None => Default::default(),
-        };
-    sqlx::query(
-        "INSERT INTO requests (certname, key_digest, pem, fingerprint, submitted_at, peer, verdict, reason,
-                               plugin, plugin_digest, plugin_set, registry_version, decided_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+/// Says whether it went in: it may be there already, or there may be no room.
+async fn insert(
+    connection: &mut SqliteConnection,
+    row: RequestRow,
+    max_pending_total: u32,
+    max_per_name: u32,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "INSERT INTO requests (certname, key_digest, pem, fingerprint, submitted_at, peer)
+         SELECT $1, $2, $3, $4, $5, $6
+         WHERE (SELECT count(*) FROM requests) < $7
+               AND (SELECT count(*) FROM requests WHERE certname = $1) < $8
+         ON CONFLICT (certname, key_digest) DO NOTHING",
     )
     .bind(row.key.certname)
     .bind(row.key.key_digest)
@@ -246,16 +226,11 @@ async fn insert(connection: &mut SqliteConnection, row: RequestRow) -> Result<()
     .bind(row.fingerprint)
     .bind(row.submitted_at)
     .bind(row.peer)
-    .bind(verdict)
-    .bind(reason)
-    .bind(plugin)
-    .bind(plugin_digest)
-    .bind(plugin_set)
-    .bind(registry_version)
-    .bind(decided_at)
+    .bind(i64::from(max_pending_total))
+    .bind(i64::from(max_per_name))
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 fn request(row: &SqliteRow) -> Result<RequestRow, Error> {

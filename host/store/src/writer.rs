@@ -251,10 +251,11 @@ async fn group(
     settles: &mut Vec<Settle>,
 ) -> Result<(), Fault> {
     // IMMEDIATE takes the write lock at once, so that what a job reads cannot change under it.
-    let mut broken = execute(connection, "BEGIN IMMEDIATE").await.err();
+    let mut before_next = Some("BEGIN IMMEDIATE; SAVEPOINT job");
+    let mut broken = None;
     for job in jobs {
-        if broken.is_none() {
-            broken = execute(connection, "SAVEPOINT job").await.err();
+        if let (None, Some(sql)) = (&broken, before_next.take()) {
+            broken = execute(connection, sql).await.err();
         }
         if broken.is_some() {
             settles.push(job.refuse());
@@ -264,15 +265,17 @@ async fn group(
         settles.push(settle);
         // Where SQLite rolled everything back by itself, there is no savepoint left and this fails:
         // then the earlier jobs of the group are lost too, and are told so, and why.
-        broken = match end {
-            End::Keep => execute(connection, "RELEASE job").await.err(),
+        match end {
+            End::Keep => before_next = Some("RELEASE job; SAVEPOINT job"),
+            // Its savepoint stays, for the next one.
             End::Undo(fault) => {
-                execute(connection, "ROLLBACK TO job").await.err().map(|e| fault.unwrap_or(e))
+                broken = execute(connection, "ROLLBACK TO job").await.err().map(|e| fault.unwrap_or(e));
             }
-        };
+        }
     }
     match broken {
         Some(fault) => Err(fault),
+        // With the last savepoint.
         None => execute(connection, "COMMIT").await,
     }
 }

@@ -37,6 +37,10 @@ fn certificate(serial: &str, certname: &str) -> CertificateRow {
     }
 }
 
+async fn key_revoked(store: &Store, key_digest: &str) -> Option<String> {
+    store.against("another", key_digest, NOW).await.unwrap().key_revoked
+}
+
 /// As an inventory.txt knows it: by serial, name and dates.
 fn line(serial: &str, certname: &str) -> CertificateRow {
     CertificateRow { der: Vec::new(), key_digest: String::new(), ..certificate(serial, certname) }
@@ -151,8 +155,7 @@ async fn cleaning_revokes_superseded_certificates_too() {
         (Some(NOW + 5), Some("cessationOfOperation"), Some(NOW + 5))
     );
     assert_eq!(store.clean("a", "unspecified", NOW + 9).await.unwrap(), Cleaned::default(), "once");
-    assert_eq!(store.drop_requests_of("b").await.unwrap(), 1);
-    assert_eq!(store.drop_requests_of("b").await.unwrap(), 0);
+    assert_eq!(store.requests_of("b").await.unwrap().len(), 1);
     assert_eq!(current(&store, "b").await.as_deref(), Some("B0"));
 }
 
@@ -171,7 +174,7 @@ async fn a_key_that_was_given_up_is_certified_for_no_name() {
         issue(&store, &certificate(reason, &format!("old-{reason}"))).await.unwrap();
         store.revoke(reason, reason, NOW).await.unwrap();
         let digest = format!("key-of-{reason}");
-        let found = store.key_revoked(&digest).await.unwrap();
+        let found = key_revoked(&store, &digest).await;
         assert_eq!(found.is_some(), counts, "{reason}");
         let again = CertificateRow {
             key_digest: digest,
@@ -184,7 +187,7 @@ async fn a_key_that_was_given_up_is_certified_for_no_name() {
     }
     // Cleaning the name does not bring the key back.
     store.clean("old-keyCompromise", "unspecified", NOW).await.unwrap();
-    assert!(store.key_revoked("key-of-keyCompromise").await.unwrap().is_some());
+    assert!(key_revoked(&store, "key-of-keyCompromise").await.is_some());
     // Nor does a renewal with it, even in the moment of its own revocation.
     issue(&store, &certificate("A0", "a")).await.unwrap();
     let same = CertificateRow { key_digest: "key-of-A0".into(), ..certificate("A1", "a") };
@@ -193,7 +196,7 @@ async fn a_key_that_was_given_up_is_certified_for_no_name() {
     assert_eq!(store.live_certificate("a").await.unwrap().unwrap().serial, "A0", "all or nothing");
     // Rows without a certificate share no key.
     import(&store, vec![CertificateRow { revoked_at: Some(NOW), ..line("F0", "f") }]).await;
-    assert_eq!(store.key_revoked("").await.unwrap(), None);
+    assert_eq!(key_revoked(&store, "").await, None);
     store.issue_certificate(&line("F1", "f"), None, None, NOW).await.unwrap();
 }
 

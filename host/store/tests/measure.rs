@@ -72,7 +72,8 @@ async fn a_hundred_thousand_certificates() {
     let revoked = timed("revoked(now), 50,000", 11, async |_| store.revoked(NOW).await.unwrap().len()).await;
     assert_eq!(revoked, 50_000);
     let key = format!("{:064x}", 2);
-    timed("key_revoked", 101, async |_| store.key_revoked(&key).await.unwrap().unwrap()).await;
+    timed("against", 101, async |_| store.against("nobody", &key, NOW).await.unwrap().key_revoked.unwrap())
+        .await;
     let odd = |time: u32| certificate(2 * time + 1);
     timed("revoke", 101, async |time| {
         assert!(store.revoke(&odd(time).serial, "keyCompromise", NOW).await.unwrap());

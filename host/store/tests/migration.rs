@@ -49,7 +49,7 @@ async fn a_store_of_the_first_version_goes_on_with_all_its_rows() {
         assert_eq!(rows, [(1, "A0", None), (2, "A1", None), (3, "B0", None)]);
         assert_eq!(store.live_certificate("a").await.unwrap().unwrap().serial, "A1");
         assert_eq!(store.revoked(500).await.unwrap(), [("B0".into(), 400, "keyCompromise".into())]);
-        assert_eq!(store.key_revoked("k1").await.unwrap(), Some(("b".into(), "B0".into())));
+        assert_eq!(store.against("new", "k1", 0).await.unwrap().key_revoked.as_deref(), Some("B0"));
         let names = store.statuses(StatusQuery { limit: 9, ..StatusQuery::default() }).await.unwrap();
         assert_eq!(names.iter().map(|row| row.serial.as_str()).collect::<Vec<_>>(), ["A1", "B0"]);
         let counts = store.counts(500).await.unwrap();
