@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pki::{AltName, CertificateRequest, Certname, RequestRules};
+use pki::{AltName, Certificate, CertificateRequest, Certname, RequestRules};
 use store::{MasterRow, Store};
 use time::OffsetDateTime;
 
@@ -53,22 +53,26 @@ impl Authority {
         }
     }
 
-    /// What the inventory says against a request: its name is revoked and not cleaned, or its key was
-    /// revoked for good. It is looked at once more in the transaction that issues; asked here, nobody
-    /// need decide in vain. The error's text is for the agent, with status 400.
+    /// The certificate in force of the request's name, unless the inventory has something against the
+    /// request: its name is revoked and not cleaned, or its key was revoked for good. It is looked at
+    /// once more in the transaction that issues; asked here, nobody need decide in vain. The error's
+    /// text is for the agent, with status 400.
     ///
     /// # Errors
     /// [`Error::NameRevoked`], [`Error::KeyRevoked`]; [`Error::Store`].
-    pub async fn check_history(&self, request: &CertificateRequest) -> Result<(), Error> {
+    pub async fn standing(&self, request: &CertificateRequest) -> Result<Option<Certificate>, Error> {
         let (certname, key) = (request.certname.as_str(), request.key_digest.to_hex());
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let against = self.inner.store.against(certname, &key, now).await?;
         if let Some(serial) = against.key_revoked {
             return Err(Error::KeyRevoked { serial });
         }
-        match against.name_revoked {
-            Some(serial) => Err(Error::NameRevoked { certname: certname.to_owned(), serial }),
-            None => Ok(()),
+        if let Some(serial) = against.name_revoked {
+            return Err(Error::NameRevoked { certname: certname.to_owned(), serial });
+        }
+        match against.taken {
+            Some(_) => self.certificate(&request.certname).await,
+            None => Ok(None),
         }
     }
 

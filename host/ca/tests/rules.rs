@@ -42,9 +42,9 @@ async fn a_revoked_name_is_refused_until_it_is_cleaned() {
             let generated = authority.generate(again.to_pem().as_bytes(), Default::default(), now).await;
             assert!(matches!(generated, Err(Error::NameRevoked { .. })));
         }
-        let early = authority.check_history(&again).await.unwrap_err();
+        let early = authority.standing(&again).await.unwrap_err();
         assert!(matches!(early, Error::NameRevoked { .. }), "{early}");
-        assert!(authority.check_history(&request("three")).await.is_ok());
+        assert_eq!(authority.standing(&request("three")).await.unwrap(), None);
         let error = authority.renew_name(&name(certname), world.now).await.unwrap_err();
         assert!(error.to_string().contains("no certificate that could be renewed"), "{error}");
 
@@ -52,8 +52,9 @@ async fn a_revoked_name_is_refused_until_it_is_cleaned() {
             authority.clean(&name(certname), Reason::CessationOfOperation, world.now).await.unwrap();
         assert_eq!((cleaned.revoked.len(), cleaned.certificates), (0, 1));
         assert!(authority.is_revoked(&old.serial), "cleaned is still revoked");
-        authority.check_history(&again).await.unwrap();
-        authority.issue(&again, first(), world.now).await.unwrap();
+        assert_eq!(authority.standing(&again).await.unwrap(), None);
+        let issued = authority.issue(&again, first(), world.now).await.unwrap();
+        assert_eq!(authority.standing(&again).await.unwrap(), Some(issued));
         assert_eq!(store.certificates(certname).await.unwrap().len(), 2);
     }
 }
@@ -114,7 +115,7 @@ async fn a_key_given_up_is_never_certified_again() {
                 );
                 assert!(error.to_string().contains("puppet ssl clean"), "{error}");
             }
-            assert!(matches!(authority.check_history(&other).await, Err(Error::KeyRevoked { .. })));
+            assert!(matches!(authority.standing(&other).await, Err(Error::KeyRevoked { .. })));
         } else {
             assert_eq!(outcomes.iter().filter(|error| error.is_none()).count(), 2, "{reason}: {outcomes:?}");
         }

@@ -81,14 +81,14 @@ impl Master {
         }
         let from_own_host = peer.address.is_some_and(is_own);
         ca.check_request(&request, from_own_host).map_err(|e| SubmitError::Refused(e.to_string()))?;
-        ca.check_history(&request).await.map_err(|error| match error {
+        let _turn = self.enrolments.take(certname).await;
+        let live = ca.standing(&request).await.map_err(|error| match error {
             ca::Error::NameRevoked { .. } | ca::Error::KeyRevoked { .. } => {
                 SubmitError::Refused(error.to_string())
             }
             error => SubmitError::Failed(unanswering(&error)),
         })?;
-        let _turn = self.enrolments.take(certname).await;
-        let occasion = match self.occasion(&request, peer).await? {
+        let occasion = match self.occasion(&request, live, peer)? {
             Some(occasion) => occasion,
             None => return Ok(Submitted::Signed),
         };
@@ -194,12 +194,13 @@ impl Master {
     }
 
     /// Why the request is here; `None` if its key is signed already.
-    async fn occasion(
+    fn occasion(
         &self,
         request: &CertificateRequest,
+        live: Option<Certificate>,
         peer: &Peer,
     ) -> Result<Option<Occasion>, SubmitError> {
-        let Some(live) = self.live(&request.certname).await? else { return Ok(Some(Occasion::First)) };
+        let Some(live) = live else { return Ok(Some(Occasion::First)) };
         if live.key_digest == request.key_digest {
             return Ok(None);
         }
