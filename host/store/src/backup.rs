@@ -29,7 +29,7 @@ impl Store {
         remove(Path::new(&format!("{name}-journal")))?;
         // SQLite accepts an empty file, and would itself make one that others can read.
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).map_err(io)?;
-        let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&self.readers).await;
+        let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&mut *self.reader().await?).await;
         let kept = copied.map_err(Error::from).and_then(|_| {
             File::open(&beside).and_then(|file| file.sync_all()).map_err(io)?;
             std::fs::rename(&beside, path).map_err(io)?;

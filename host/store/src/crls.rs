@@ -70,7 +70,7 @@ impl Store {
     /// The CRL with the highest number.
     pub async fn latest_crl(&self) -> Result<Option<CrlRow>, Error> {
         let row = sqlx::query("SELECT * FROM crls ORDER BY number DESC LIMIT 1")
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         let read = |row: SqliteRow| {
             Ok(CrlRow {
@@ -108,7 +108,7 @@ impl Store {
 
     /// The number that every later CRL's comes after, were there no other; `None` before a restore.
     pub async fn crl_floor(&self) -> Result<Option<i64>, Error> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         floor(&mut connection).await
     }
 }

@@ -86,7 +86,7 @@ impl Store {
                 .push(")");
         }
         sql.push(" ORDER BY title, certname LIMIT ").push_bind(i64::from(limit)).push(")");
-        let row = sql.build().fetch_one(&self.readers).await?;
+        let row = sql.build().fetch_one(&mut *self.reader().await?).await?;
         let unreadable = |_| Error::Unreadable { what: format!("exported {}", query.resource_type) };
         let page: Vec<Exported> = serde_json::from_str(row.try_get("page")?).map_err(unreadable)?;
         let export = |(exported_by, title, environment, tags, parameters)| {

@@ -3,8 +3,8 @@
 //! Rows are written by [`crate::Store::issue_certificate`] (`issue`), changed by `revocation`, and
 //! taken over from another CA by `import`.
 
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, Row};
 
 use crate::{Error, Store};
 
@@ -165,7 +165,7 @@ impl Store {
     pub async fn certificates(&self, certname: &str) -> Result<Vec<CertificateRow>, Error> {
         let rows = sqlx::query("SELECT * FROM certificates WHERE certname = $1 ORDER BY id DESC")
             .bind(certname)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(certificate).collect()
     }
@@ -179,7 +179,8 @@ impl Store {
         };
         let after = query.after.unwrap_or_default();
         // Both pages are of one moment: between two, a name revoked meanwhile would be in neither.
-        let mut moment = self.readers.begin().await?;
+        let mut reader = self.reader().await?;
+        let mut moment = reader.begin().await?;
         let mut found = Vec::new();
         for page in pages {
             let rows =
@@ -201,7 +202,7 @@ impl Store {
             .bind(now)
             .bind(before)
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(certificate).collect()
     }
@@ -213,13 +214,18 @@ impl Store {
         place: i64,
         limit: u32,
     ) -> Result<Vec<(i64, CertificateRow)>, Error> {
-        let rows = sqlx::query(AFTER).bind(place).bind(i64::from(limit)).fetch_all(&self.readers).await?;
+        let rows = sqlx::query(AFTER)
+            .bind(place)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
         rows.iter().map(|row| Ok((row.try_get("id")?, certificate(row)?))).collect()
     }
 
     /// Counts, from indexes alone.
     pub async fn counts(&self, now: i64) -> Result<Counts, Error> {
-        let mut moment = self.readers.begin().await?;
+        let mut reader = self.reader().await?;
+        let mut moment = reader.begin().await?;
         let row = sqlx::query(COUNTS)
             .bind(now)
             .bind(now.saturating_add(7 * DAY))
@@ -241,7 +247,7 @@ impl Store {
     }
 
     async fn one(&self, sql: &'static str, key: &str) -> Result<Option<CertificateRow>, Error> {
-        let row = sqlx::query(sql).bind(key).fetch_optional(&self.readers).await?;
+        let row = sqlx::query(sql).bind(key).fetch_optional(&mut *self.reader().await?).await?;
         row.as_ref().map(certificate).transpose()
     }
 }

@@ -119,7 +119,7 @@ impl Store {
             .bind(key(key_digest))
             .bind("")
             .bind(at)
-            .fetch_one(&self.readers)
+            .fetch_one(&mut *self.reader().await?)
             .await?;
         read(&row)
     }

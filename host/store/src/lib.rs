@@ -26,6 +26,7 @@ mod nodes;
 #[cfg(test)]
 mod plans;
 mod plugins;
+mod readers;
 mod reports;
 mod requests;
 mod revocation;
@@ -35,10 +36,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Row};
 
 pub use crls::CrlRow;
@@ -56,17 +54,16 @@ pub use requests::{DecisionRow, RequestKey, RequestRow, Submission};
 pub use revocation::Cleaned;
 
 use lock::Lock;
+use readers::{Reader, Readers};
 use writer::{Work, Writer};
 
-/// Connections that read at the same time.
-const READERS: u32 = 4;
 /// How long to wait for another process's lock on the database, such as a backup's.
 const BUSY: Duration = Duration::from_secs(5);
 
 /// An open store. Share it with `Arc`.
 pub struct Store {
     path: PathBuf,
-    readers: SqlitePool,
+    readers: Readers,
     /// `None`: opened for reading only.
     writer: Option<Writer>,
 }
@@ -94,7 +91,7 @@ impl Store {
             return Err(Error::Io { path: path.to_owned(), source });
         }
         let readers = readers(path).await?;
-        schema::check(path, &readers).await?;
+        schema::check(path, &mut *readers.take().await?).await?;
         Ok(Store { path: path.to_owned(), readers, writer: None })
     }
 
@@ -116,7 +113,7 @@ impl Store {
     pub async fn meta(&self, key: &str) -> Result<Option<String>, Error> {
         let row = sqlx::query("SELECT value FROM meta WHERE key = $1")
             .bind(key)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         Ok(row.map(|row| row.try_get("value")).transpose()?)
     }
@@ -138,6 +135,10 @@ impl Store {
             })
         })
         .await
+    }
+
+    async fn reader(&self) -> Result<Reader, Error> {
+        Ok(self.readers.take().await?)
     }
 
     async fn write<T, W>(&self, work: W) -> Result<T, Error>
@@ -172,15 +173,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-async fn readers(path: &Path) -> Result<SqlitePool, Error> {
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_with(options(path).read_only(true))
-        .await
-        .map_err(|e| cannot_open(path, e))
+async fn readers(path: &Path) -> Result<Readers, Error> {
+    Readers::open(path, options(path).read_only(true)).await
 }
 
 fn cannot_open(path: &Path, source: sqlx::Error) -> Error {

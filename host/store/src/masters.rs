@@ -61,7 +61,9 @@ impl Store {
 
     /// All declared masters, by name.
     pub async fn masters(&self) -> Result<Vec<MasterRow>, Error> {
-        let rows = sqlx::query("SELECT * FROM masters ORDER BY certname").fetch_all(&self.readers).await?;
+        let rows = sqlx::query("SELECT * FROM masters ORDER BY certname")
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
         rows.iter().map(master).collect()
     }
 

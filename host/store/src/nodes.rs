@@ -42,7 +42,7 @@ impl Store {
     }
 
     async fn save(&self, certname: &str, new: New, exports: Vec<ExportRow>, at: i64) -> Result<(), Error> {
-        let mut reader = self.readers.acquire().await?;
+        let mut reader = self.reader().await?;
         let known = Known::read(&mut reader, certname).await?;
         drop(reader);
         if known.is_current(&new, at) {
@@ -70,7 +70,7 @@ impl Store {
              WHERE certname = $1 AND classification IS NOT NULL",
         )
         .bind(certname)
-        .fetch_optional(&self.readers)
+        .fetch_optional(&mut *self.reader().await?)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let text: String = row.try_get("classification")?;
@@ -81,7 +81,7 @@ impl Store {
     pub async fn facts(&self, certname: &str) -> Result<Option<Value>, Error> {
         let row = sqlx::query("SELECT facts FROM nodes WHERE certname = $1")
             .bind(certname)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         let text: Option<String> = match row {
             Some(row) => row.try_get("facts")?,
@@ -94,7 +94,7 @@ impl Store {
     pub async fn last_seen(&self, certname: &str) -> Result<Option<i64>, Error> {
         let row = sqlx::query("SELECT seen_at FROM nodes WHERE certname = $1")
             .bind(certname)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         Ok(row.map(|row| row.try_get("seen_at")).transpose()?)
     }
@@ -122,7 +122,7 @@ impl Store {
             )
             .bind(&last)
             .bind(BATCH)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
             if rows.is_empty() {
                 return Ok(found);

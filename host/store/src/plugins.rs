@@ -106,7 +106,7 @@ impl Store {
     pub async fn plugin_set(&self, id: &str) -> Result<Option<PluginSetRow>, Error> {
         let row = sqlx::query("SELECT * FROM plugin_sets WHERE id = $1")
             .bind(id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.reader().await?)
             .await?;
         row.as_ref().map(set).transpose()
     }
@@ -115,7 +115,7 @@ impl Store {
     pub async fn plugin_sets(&self, limit: u32) -> Result<Vec<PluginSetRow>, Error> {
         let rows = sqlx::query("SELECT * FROM plugin_sets ORDER BY made_at DESC, rowid DESC LIMIT $1")
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(set).collect()
     }
@@ -124,7 +124,7 @@ impl Store {
     pub async fn plugin_events(&self, limit: u32) -> Result<Vec<PluginEventRow>, Error> {
         let rows = sqlx::query("SELECT * FROM plugin_events ORDER BY id DESC LIMIT $1")
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(event).collect()
     }

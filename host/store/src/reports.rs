@@ -69,7 +69,7 @@ impl Store {
         let rows = sqlx::query("SELECT * FROM reports WHERE certname = $1 ORDER BY id DESC LIMIT $2")
             .bind(certname)
             .bind(i64::from(limit))
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.reader().await?)
             .await?;
         rows.iter().map(report).collect()
     }

@@ -110,7 +110,7 @@ impl Store {
         .bind(certname)
         .bind(key_digest)
         .bind(i64::from(limit))
-        .fetch_all(&self.readers)
+        .fetch_all(&mut *self.reader().await?)
         .await?;
         rows.iter().map(request).collect()
     }
@@ -120,14 +120,14 @@ impl Store {
         let rows =
             sqlx::query("SELECT * FROM requests WHERE certname = $1 ORDER BY submitted_at, key_digest")
                 .bind(certname)
-                .fetch_all(&self.readers)
+                .fetch_all(&mut *self.reader().await?)
                 .await?;
         rows.iter().map(request).collect()
     }
 
     /// One request.
     pub async fn request(&self, key: &RequestKey) -> Result<Option<RequestRow>, Error> {
-        let mut connection = self.readers.acquire().await?;
+        let mut connection = self.reader().await?;
         find(&mut connection, key).await
     }
 

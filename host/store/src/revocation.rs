@@ -1,7 +1,7 @@
 //! Revoking certificates, forgetting them, and what a revocation list has to say.
 
-use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Connection, Row};
 
 use crate::{Error, Store, requests};
 
@@ -91,7 +91,8 @@ impl Store {
     /// ends.
     pub async fn revoked(&self, now: i64) -> Result<Vec<(String, i64, String)>, Error> {
         // Of one moment: a serial goes over from the one table to the other when it is imported.
-        let mut moment = self.readers.begin().await?;
+        let mut reader = self.reader().await?;
+        let mut moment = reader.begin().await?;
         let listed = sqlx::query(REVOKED).bind(now).fetch_one(&mut *moment).await?;
         let strangers =
             sqlx::query("SELECT serial, revoked_at, reason FROM revoked_serials ORDER BY revoked_at, serial")

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{Row, SqlSafeStr};
 
 use crate::{Error, cannot_open};
@@ -70,9 +70,9 @@ pub(crate) async fn migrate(path: &Path, connection: &mut SqliteConnection) -> R
 }
 
 /// For a reader, which cannot migrate.
-pub(crate) async fn check(path: &Path, readers: &SqlitePool) -> Result<(), Error> {
+pub(crate) async fn check(path: &Path, reader: &mut SqliteConnection) -> Result<(), Error> {
     let found: i64 = sqlx::query("SELECT coalesce(max(version), 0) AS version FROM _sqlx_migrations")
-        .fetch_one(readers)
+        .fetch_one(reader)
         .await
         .and_then(|row| row.try_get("version"))
         .map_err(|e| cannot_open(path, e))?;

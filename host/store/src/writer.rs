@@ -429,9 +429,12 @@ mod tests {
         let (folder, store) = store().await;
         let size = || std::fs::metadata(folder.path().join("state.db-wal")).unwrap().len();
         let look = async || {
-            let mut reading = store.readers.begin().await.unwrap();
-            sqlx::query("SELECT count(*) FROM reports").fetch_one(&mut *reading).await.unwrap();
+            let mut reading = store.reader().await.unwrap();
+            sqlx::query("BEGIN; SELECT count(*) FROM reports").execute(&mut *reading).await.unwrap();
             reading
+        };
+        let let_go = async |mut reading: crate::Reader| {
+            sqlx::query("ROLLBACK").execute(&mut *reading).await.unwrap();
         };
         // A report of its own megabyte for each node, so that nothing is deleted.
         let body = vec![7; 1 << 20];
@@ -444,10 +447,11 @@ mod tests {
             let mut reading = look().await;
             while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
                 let next = look().await;
-                reading.rollback().await.unwrap();
+                let_go(reading).await;
                 reading = next;
                 tokio::task::yield_now().await;
             }
+            let_go(reading).await;
         };
         let writers = async {
             let mut largest = 0;
@@ -468,7 +472,7 @@ mod tests {
             write(number).await;
             number += 1;
         }
-        reading.rollback().await.unwrap();
+        let_go(reading).await;
         for last in 0..20 {
             write(number + last).await;
         }
