@@ -1,6 +1,6 @@
 -- Plain columns hold names, digests, words and reasons; everything else is in sealed blobs.
 
--- `seq` is the order of arrival. `at` is in nanoseconds since 1970, `took` in microseconds.
+-- `seq` is the order of writing. `at` is in nanoseconds since 1970, `took` in microseconds.
 -- kind: 1 approval, 2 classification, 3 provision. mode: 1 live, 2 shadow.
 -- costs: [[microseconds, bytes of memory], ...], one for each plugin asked.
 -- input, grounds and answer are numbers of blobs.

@@ -26,6 +26,7 @@ pub(crate) const AGAINST: &str = concat!(
      EXISTS (SELECT 1 FROM revoked_serials WHERE serial = $3) AS serial_revoked,
      EXISTS (SELECT 1 FROM requests WHERE certname = $5 AND key_digest = $6) AS waits"
 );
+/// Two in one message. (PostgreSQL takes one statement at a time.)
 const INSERT: &str =
     "INSERT INTO certificates (serial, certname, der, key_digest, not_before, not_after, issued_at,
                                revoked_at, revocation_reason, superseded_by, cleaned_at)
