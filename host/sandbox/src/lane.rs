@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(1);
 /// A plugin is slow at a kind of question if its calls use this many nanoseconds
 /// of a processor: several times what a small plugin uses, and what going apart costs.
-const SLOW: u64 = 200_000;
+const SLOW: u64 = 100_000;
 
 /// As many turns as this.
 pub(crate) fn turns(most: usize) -> Arc<Semaphore> {
