@@ -25,8 +25,9 @@ use time::{Duration, OffsetDateTime};
 
 const EC: &str = "-algorithm EC -pkeyopt ec_paramgen_curve:P-256";
 
+/// A minute ago: a machine's clock may be set back while `openssl` looks at what was made with it.
 fn now() -> OffsetDateTime {
-    OffsetDateTime::now_utc().replace_nanosecond(0).unwrap()
+    OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() - Duration::minutes(1)
 }
 
 fn issuer(ca: &Foreign<'_>) -> Issuer {

@@ -22,8 +22,9 @@ use time::{Duration, OffsetDateTime};
 const EC: &str = "-algorithm EC -pkeyopt ec_paramgen_curve:P-256";
 
 /// To the second, as certificates have it. The outside tool reads the real clock, so this does too.
+/// A minute ago: a machine's clock may be set back while `openssl` looks at what was made with it.
 fn now() -> OffsetDateTime {
-    OffsetDateTime::now_utc().replace_nanosecond(0).unwrap()
+    OffsetDateTime::now_utc().replace_nanosecond(0).unwrap() - Duration::minutes(1)
 }
 
 fn key(kind: KeyKind) -> Arc<dyn Sign> {
