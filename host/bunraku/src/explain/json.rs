@@ -7,6 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::answer::answers;
 use super::case::{Case, Certificate, Decision};
+use super::http;
 use crate::print::when;
 
 /// The whole explanation.
@@ -77,12 +78,21 @@ fn whole(case: &Case, record: &Record) -> Map<String, Value> {
 
 fn call(case: &Case, record: &Record, asked: &Asked) -> Value {
     let set = case.sets.get(&record.set);
-    let calls = asked.transcript.calls.iter().map(|call| match &call.answer {
-        Ok(answer) => json!({"function": call.function, "arguments": call.arguments, "answer": answer}),
-        Err((kind, text)) => json!({
-            "function": call.function, "arguments": call.arguments,
-            "error": {"kind": kind, "message": text},
-        }),
+    let calls = asked.transcript.calls.iter().map(|call| {
+        let shown = |what: &Value| match call.function.as_str() {
+            http::CALL => http::without_secrets(what),
+            _ => what.clone(),
+        };
+        let arguments = shown(&call.arguments);
+        match &call.answer {
+            Ok(answer) => {
+                json!({"function": call.function, "arguments": arguments, "answer": shown(answer)})
+            }
+            Err((kind, text)) => json!({
+                "function": call.function, "arguments": arguments,
+                "error": {"kind": kind, "message": text},
+            }),
+        }
     });
     json!({
         "plugin": asked.plugin,

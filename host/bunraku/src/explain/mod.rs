@@ -5,6 +5,7 @@
 
 mod answer;
 mod case;
+mod http;
 mod json;
 #[cfg(test)]
 mod tests;

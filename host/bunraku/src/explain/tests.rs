@@ -277,3 +277,29 @@ fn no_challenge_password_and_no_parameter_of_a_class_is_told() {
     let told = json::explain(&case);
     assert!(!told["decisions"][0].to_string().contains("hunter2"), "{told}");
 }
+
+#[test]
+fn what_a_plugin_and_a_server_said_to_each_other_is_not_told() {
+    let call = HostCall {
+        function: "http".to_owned(),
+        arguments: json!({
+            "method": "POST", "url": "https://tickets.test/nodes?token=hunter2",
+            "headers": [["authorization", "hunter2"]], "body": "hunter2",
+        }),
+        answer: Ok(json!({"status": 200, "headers": [["set-cookie", "hunter2"]], "body": "hunter2"})),
+    };
+    let mut record = approved();
+    record.asked.iter_mut().for_each(|asked| asked.transcript.calls = vec![call.clone()]);
+    let case = case(signed(), vec![record]);
+    let text = words::explain(&case);
+    assert!(text.contains("sent POST https://tickets.test/nodes?…: status 200") && !text.contains("hunter2"));
+    let told = &json::explain(&case)["decisions"][0]["asked"][0]["calls"][0];
+    assert_eq!(
+        *told,
+        json!({
+            "function": "http",
+            "arguments": {"method": "POST", "url": "https://tickets.test/nodes?…", "headers": ["authorization"]},
+            "answer": {"status": 200, "headers": ["set-cookie"]},
+        })
+    );
+}

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::answer::{answers, at, classes, cut};
 use super::case::{Case, Decision, Set};
+use super::http;
 use crate::print::{count, printable, when};
 
 /// Facts, calls and resources listed one by one.
@@ -197,6 +198,7 @@ fn told(call: &HostCall) -> Option<String> {
             ("collected the exported resources", value_of(query.get("resource_type").unwrap_or(&query)))
         }
         "stored-config.nodes" => ("looked for the nodes with", value_of(call.arguments.get(0)?)),
+        http::CALL => ("sent", request(&http::without_secrets(&call.arguments))),
         other => (other, value_of(&call.arguments)),
     };
     let came = match &call.answer {
@@ -205,6 +207,12 @@ fn told(call: &HostCall) -> Option<String> {
         Err((kind, text)) => format!("{kind}: {}", cut(text)),
     };
     Some(format!("{asked} {found}: {came}"))
+}
+
+/// Method and address of an HTTP request.
+fn request(arguments: &Value) -> String {
+    let of = |name: &str| arguments.get(name).and_then(Value::as_str).unwrap_or("?");
+    format!("{} {}", of("method"), cut(of("url")))
 }
 
 /// What an answer holds, not the answer itself.
