@@ -130,7 +130,7 @@ pub fn spin() -> ! {
     }
 }
 
-/// Posts a body to a host and reads the answer.
+/// Posts a body to a host and reads the answer. It is asked over TLS, unless `http://` comes first.
 pub fn fetch(authority: &str, body: &[u8]) -> Result<(u16, Vec<u8>), ErrorCode> {
     let response = ask(authority, body)?;
     let incoming = response.consume().map_err(|()| ErrorCode::HttpProtocolError)?;
@@ -157,7 +157,9 @@ pub fn send(authority: &str, body: &[u8]) -> Result<FutureIncomingResponse, Erro
     let impossible = |()| ErrorCode::HttpRequestUriInvalid;
     let request = OutgoingRequest::new(Fields::new());
     request.set_method(&Method::Post).map_err(impossible)?;
-    request.set_scheme(Some(&Scheme::Https)).map_err(impossible)?;
+    let (scheme, authority) =
+        authority.strip_prefix("http://").map_or((Scheme::Https, authority), |rest| (Scheme::Http, rest));
+    request.set_scheme(Some(&scheme)).map_err(impossible)?;
     request.set_authority(Some(authority)).map_err(impossible)?;
     request.set_path_with_query(Some("/path?query=1")).map_err(impossible)?;
     let outgoing = request.body().map_err(impossible)?;
