@@ -283,7 +283,7 @@ fn what_a_plugin_and_a_server_said_to_each_other_is_not_told() {
     let call = HostCall {
         function: "http".to_owned(),
         arguments: json!({
-            "method": "POST", "url": "https://tickets.test/nodes?token=hunter2",
+            "method": "POST", "url": "https://me:hunter2@tickets.test/nodes?token=hunter2",
             "headers": [["authorization", "hunter2"]], "body": "hunter2",
         }),
         answer: Ok(json!({"status": 200, "headers": [["set-cookie", "hunter2"]], "body": "hunter2"})),
