@@ -11,6 +11,7 @@ mod agent8;
 pub mod authority;
 pub mod debian;
 pub mod hadoop;
+pub mod loopback;
 pub mod machine;
 pub mod master;
 pub mod network;

@@ -276,6 +276,24 @@ impl Master {
         tools::output_with_input(&mut self.program(arguments)?, input)
     }
 
+    /// What `bunraku explain` says of a name, once the journal has a decision about it: one that signs
+    /// nobody is written a moment after its answer.
+    ///
+    /// # Errors
+    /// When there is none after ten seconds.
+    pub fn explain(&self, certname: &str, options: &[&str]) -> Result<String> {
+        let began = Instant::now();
+        loop {
+            let said = self.command(&[&["explain", certname][..], options].concat())?;
+            if said.status.success() {
+                return Ok(String::from_utf8(said.stdout)?);
+            }
+            let why = || String::from_utf8_lossy(&said.stderr).into_owned();
+            ensure!(began.elapsed() < Duration::from_secs(10), "{}", why());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Registers a node with its definition.
     ///
     /// # Errors
